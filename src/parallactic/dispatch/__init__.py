@@ -1,0 +1,1 @@
+"""Policy, written once: who runs what, when, and what happens if it goes wrong."""

@@ -1,0 +1,1 @@
+"""What both ends speak: codec, framing, authentication, references to large objects."""

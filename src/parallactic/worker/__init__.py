@@ -1,0 +1,1 @@
+"""What runs inside every worker: supervisor, loop, namespace."""
