@@ -1,0 +1,114 @@
+"""What a task returns: what it did, how long it took, what it left on disk."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass, field, fields
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["TaskResult", "plain", "render"]
+
+_COMMON = ("task", "seconds", "counts", "products", "warnings")
+
+
+@dataclass(kw_only=True)
+class TaskResult:
+    """The outcome of one task.
+
+    A task with more to say subclasses this with fields of its own; they appear in the table and in the JSON.
+
+    Parameters
+    ----------
+    task
+        Name of the task. Filled in by ``@task``.
+    seconds
+        Wall-clock time of the whole call, in seconds. Filled in by ``@task``.
+    counts
+        What was done, as numbers: rows, flagged visibilities, solutions, iterations.
+    products
+        Paths that the task wrote.
+    warnings
+        Sentences a person should read.
+    """
+
+    task: str = ""
+    seconds: float = 0.0
+    counts: dict[str, Any] = field(default_factory=dict)
+    products: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every field as plain Python objects (numbers, texts, lists, dictionaries)."""
+        return {item.name: plain(getattr(self, item.name)) for item in fields(self)}
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """Return :meth:`to_dict` as JSON text; what is not a number (NaN, infinity) becomes null."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
+    def __rich__(self) -> Table:
+        from rich.table import Table
+
+        table = Table(title=f"{self.task}  {self.seconds:.2f} s", title_justify="left", show_header=False)
+        table.add_column(style="bold")
+        table.add_column(overflow="fold")
+        for name, value in self.counts.items():
+            table.add_row(name, _cell(value))
+        for item in fields(self):
+            if item.name not in _COMMON and item.repr:
+                table.add_row(item.name, _cell(getattr(self, item.name)))
+        for path in self.products:
+            table.add_row("wrote", str(path))
+        for warning in self.warnings:
+            table.add_row("[yellow]warning[/]", str(warning))
+        return table
+
+    def __str__(self) -> str:
+        return render(self)
+
+
+def render(item: Any, width: int = 100) -> str:
+    """Return anything that rich can print as plain text of at most `width` columns."""
+    from rich.console import Console
+
+    console = Console(file=StringIO(), width=width, color_system=None)
+    console.print(item)
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text.rstrip("\n")
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as objects that JSON knows; arrays become lists, paths texts, NaN and infinity None."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, complex):
+        return [plain(value.real), plain(value.imag)]
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "to_dict"):
+        return plain(value.to_dict())
+    if hasattr(value, "__dataclass_fields__"):
+        return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return str(value)
+
+
+def _cell(value: Any) -> str:
+    from rich.markup import escape
+
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        text = str(value)
+        return escape(text if len(text) <= 400 else text[:397] + "...")
+    return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"

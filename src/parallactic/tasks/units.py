@@ -1,0 +1,293 @@
+"""Units of work: submitted together, watched, and either all done or named in one error."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Executor, Future, wait
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from parallactic.errors import ParallacticError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+__all__ = ["Step", "StepFailed", "as_step", "run_units"]
+
+_log = logging.getLogger(__name__)
+
+_BAR_AFTER = 2.0
+"""Seconds of silence before a progress bar appears."""
+
+_SHOWN = 5
+"""How many failed units an error spells out."""
+
+
+class StepFailed(ParallacticError):  # noqa: N818 - named as its siblings in parallactic.errors
+    """Some units of a step failed. The first error is the cause of this one.
+
+    Parameters
+    ----------
+    message
+        The sentence for a person.
+    label
+        What the step was doing.
+    failures
+        The error of every failed unit, by the unit's name.
+    total
+        How many units there were.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        label: str = "",
+        failures: Mapping[str, BaseException] | None = None,
+        total: int = 0,
+    ) -> None:
+        super().__init__(message)
+        self.label = label
+        self.failures = dict(failures or {})
+        self.total = total
+
+
+@dataclass
+class Step:
+    """What the recipe knows of the step that is running, for whoever submits its units.
+
+    Parameters
+    ----------
+    name
+        The step's name, the beginning of the names of its tasks.
+    options
+        Resources for ``Executor.options``: cores, memory, walltime and so on.
+    units
+        How many units were submitted so far. Counted here.
+    """
+
+    name: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    units: int = 0
+
+
+_step: ContextVar[Step | None] = ContextVar("parallactic_step", default=None)
+
+
+@contextmanager
+def as_step(step: Step) -> Iterator[Step]:
+    """Let every unit that is submitted inside belong to `step`: its resources, its name, its count."""
+    token = _step.set(step)
+    try:
+        yield step
+    finally:
+        _step.reset(token)
+
+
+@overload
+def run_units(
+    ex: Executor,
+    work: Callable[..., Any],
+    units: Sequence[Any],
+    *common: Any,
+    label: str,
+    writes: Callable[[Any], str] | None = None,
+    futures: Literal[False] = False,
+) -> list[Any]: ...
+
+
+@overload
+def run_units(
+    ex: Executor,
+    work: Callable[..., Any],
+    units: Sequence[Any],
+    *common: Any,
+    label: str,
+    writes: Callable[[Any], str] | None = None,
+    futures: Literal[True],
+) -> list[Future[Any]]: ...
+
+
+def run_units(
+    ex: Executor,
+    work: Callable[..., Any],
+    units: Sequence[Any],
+    *common: Any,
+    label: str,
+    writes: Callable[[Any], str] | None = None,
+    futures: bool = False,
+) -> list[Any]:
+    """Run ``work(unit, *common)`` for every unit, and return the partial results in the order of the units.
+
+    Parameters
+    ----------
+    ex
+        Any ``concurrent.futures`` executor.
+    work
+        A function of a module (not a closure), so that it travels by name.
+    units
+        Pieces of the work, cut from the logical data: never according to the number of workers. A unit is
+        named by its ``name`` if it has one, by itself if it is a text or a number, else by its position.
+    *common
+        Further arguments, the same for all units; futures among them are resolved by the executor.
+    label
+        What is being done: stands beside the progress bar and in errors.
+    writes
+        Gives the path that a unit changes in place. Units that change the same path run one after another,
+        in order, as one task; and Ctrl-C lets the units that are running finish, since a killed writer
+        would leave half a table.
+    futures
+        Return the futures at once, without waiting, for another task to take as arguments: the results
+        then never pass through the client. Not together with `writes`.
+
+    Raises
+    ------
+    StepFailed
+        If units failed, after all have ended: it names them, and its cause is the first error.
+    """
+    if futures and writes is not None:
+        raise TypeError("run_units: futures=True is for computing; a step that writes is waited for.")
+    names = [_name(unit, position) for position, unit in enumerate(units)]
+    batches = _batches(units, writes)
+    step = _step.get()
+    if step is not None:
+        step.units += len(units)
+    submitted: list[Future[Any]] = []
+    try:
+        for batch in batches:
+            title = f"{label} {names[batch[0]]}"
+            submit = _submitter(ex, step, title)
+            if len(batch) == 1:
+                submitted.append(submit(work, units[batch[0]], *common))
+            else:
+                chosen = [units[position] for position in batch]
+                submitted.append(submit(_in_turn, work, chosen, common))
+        if futures:
+            return submitted
+        _watch(submitted, label)
+    except BaseException:
+        _stop(submitted, gently=writes is not None)
+        raise
+    outcomes: list[Any] = [None] * len(units)
+    failures: dict[str, BaseException] = {}
+    for batch, future in zip(batches, submitted, strict=True):
+        error = CancelledError("it was cancelled") if future.cancelled() else future.exception()
+        if error is not None:
+            failures.update((names[position], error) for position in batch)
+            continue
+        result = future.result()
+        for position, outcome in zip(batch, [result] if len(batch) == 1 else result, strict=True):
+            outcomes[position] = outcome
+    if failures:
+        raise _failed(label, failures, len(units)) from next(iter(failures.values()))
+    return outcomes
+
+
+def _in_turn(work: Callable[..., Any], units: Sequence[Any], common: Sequence[Any]) -> list[Any]:
+    return [work(unit, *common) for unit in units]
+
+
+def _batches(units: Sequence[Any], writes: Callable[[Any], str] | None) -> list[list[int]]:
+    if writes is None:
+        return [[position] for position in range(len(units))]
+    by_path: dict[str, list[int]] = {}
+    for position, unit in enumerate(units):
+        by_path.setdefault(str(writes(unit)), []).append(position)
+    return list(by_path.values())
+
+
+def _name(unit: Any, position: int) -> str:
+    name = getattr(unit, "name", None)
+    if isinstance(name, str) and name:
+        return name
+    return str(unit) if isinstance(unit, str | int) else f"unit {position}"
+
+
+def _submitter(ex: Any, step: Step | None, title: str) -> Callable[..., Future[Any]]:
+    if not hasattr(ex, "options"):
+        submit: Callable[..., Future[Any]] = ex.submit
+        return submit
+    options = dict(step.options) if step else {}
+    name = f"{step.name}: {title}" if step and step.name else title
+    bound: Callable[..., Future[Any]] = ex.options(**options, name=name).submit
+    return bound
+
+
+def _watch(futures: Sequence[Future[Any]], label: str) -> None:
+    """Wait for all; after two seconds show a bar, if a person is looking at a terminal."""
+    done: SimpleQueue[None] = SimpleQueue()
+    for future in futures:
+        future.add_done_callback(lambda _: done.put(None))
+    left = len(futures)
+    start = time.monotonic()
+    bar: Progress | None = None
+    try:
+        while left:
+            try:
+                done.get(timeout=0.25)
+                left -= 1
+            except Empty:
+                pass
+            if bar is None and time.monotonic() - start > _BAR_AFTER and sys.stderr.isatty():
+                bar = _bar()
+                row = bar.add_task(label, total=len(futures))
+                bar.start()
+            if bar is not None:
+                bar.update(row, completed=len(futures) - left)
+    finally:
+        if bar is not None:
+            bar.stop()
+
+
+def _bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _stop(futures: Sequence[Future[Any]], *, gently: bool) -> None:
+    """Cancel what is left; unless gently, stop what runs too, where the executor can."""
+    for future in futures:
+        if not gently and "force" in inspect.signature(future.cancel).parameters:
+            future.cancel(force=True)  # type: ignore[call-arg]  # ours takes it, the standard library's does not
+        else:
+            future.cancel()
+    if gently:
+        running = [future for future in futures if not future.done()]
+        if running:
+            _log.warning(
+                "letting %d writing task(s) finish; interrupt once more to stop at once", len(running)
+            )
+            wait(running)
+
+
+def _failed(label: str, failures: dict[str, BaseException], total: int) -> StepFailed:
+    shown = [f"{name}: {type(error).__name__}: {error}" for name, error in list(failures.items())[:_SHOWN]]
+    if len(failures) > _SHOWN:
+        shown.append(f"and {len(failures) - _SHOWN} more")
+    units = "1 unit" if total == 1 else f"{total} units"
+    message = f"{label}: {len(failures)} of {units} failed. " + "; ".join(shown)
+    return StepFailed(message, label=label, failures=failures, total=total)
