@@ -1,0 +1,117 @@
+"""The minor cycle of Högbom (1974, A&AS 15, 417)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from parallactic.errors import InvalidSpec
+
+__all__ = ["MinorCycle", "hogbom", "peak"]
+
+
+@dataclass(frozen=True, slots=True)
+class MinorCycle:
+    """What one run of minor iterations did.
+
+    Parameters
+    ----------
+    model
+        Components found, Jy/pixel; shape (nx, ny).
+    residual
+        What they leave, Jy/beam; shape (nx, ny).
+    iterations
+        Components subtracted.
+    peak
+        Largest absolute residual within the mask at the end, Jy/beam.
+    """
+
+    model: npt.NDArray[np.float64]
+    residual: npt.NDArray[np.float64]
+    iterations: int
+    peak: float
+
+
+def peak(image: npt.NDArray[np.float64], mask: npt.NDArray[np.bool_]) -> float:
+    """Return the largest absolute value within the mask, 0 if the mask is empty."""
+    return float(np.max(np.abs(image), where=mask, initial=0.0))
+
+
+def hogbom(
+    residual: npt.NDArray[np.float64],
+    psf: npt.NDArray[np.float64],
+    mask: npt.NDArray[np.bool_],
+    *,
+    gain: float = 0.1,
+    threshold: float = 0.0,
+    iterations: int = 100,
+) -> MinorCycle:
+    """Subtract the PSF at the strongest point within the mask, again and again.
+
+    Each iteration takes the pixel of the largest absolute residual within the mask (the first such in
+    memory order), moves `gain` times its value into the model, and subtracts that much of the PSF, as far
+    as the PSF reaches. It ends when that largest residual is not above `threshold`, or after `iterations`.
+
+    Parameters
+    ----------
+    residual
+        Jy/beam; shape (nx, ny). Not changed.
+    psf
+        1 at pixel ``[nx // 2, ny // 2]``; same shape.
+    mask
+        True where components may lie; same shape.
+    gain
+        Loop gain, above 0 and at most 1.
+    threshold
+        Jy/beam.
+    iterations
+        The most components to subtract.
+
+    Raises
+    ------
+    InvalidSpec
+        If shapes differ, or `gain` is out of range.
+    """
+    if not residual.shape == psf.shape == mask.shape:
+        raise InvalidSpec(f"residual {residual.shape}, psf {psf.shape}, mask {mask.shape} differ in shape.")
+    if not 0.0 < gain <= 1.0:
+        raise InvalidSpec(f"gain={gain} must be above 0 and at most 1.")
+    left = np.array(residual, np.float64, order="C")
+    model = np.zeros_like(left)
+    where = np.flatnonzero(mask)
+    done = _subtract(left, model, np.ascontiguousarray(psf, np.float64), where, gain, threshold, iterations)
+    return MinorCycle(model, left, int(done), peak(left, mask))
+
+
+@njit(cache=True, nogil=True)
+def _subtract(
+    residual: npt.NDArray[np.float64],
+    model: npt.NDArray[np.float64],
+    psf: npt.NDArray[np.float64],
+    where: npt.NDArray[np.intp],
+    gain: float,
+    threshold: float,
+    iterations: int,
+) -> int:  # pragma: no cover - compiled
+    nx, ny = residual.shape
+    flat = residual.ravel()
+    for done in range(iterations):
+        best, at = 0.0, -1
+        for k in where:
+            value = abs(flat[k])
+            if value > best:
+                best, at = value, k
+        if at < 0 or best <= threshold:
+            return done
+        x, y = at // ny, at % ny
+        flux = gain * residual[x, y]
+        model[x, y] += flux
+        # Pixel [x + i, y + j] loses flux times PSF pixel [cx + i, cy + j], where both exist.
+        shift_x, shift_y = nx // 2 - x, ny // 2 - y
+        for i in range(max(0, -shift_x), min(nx, nx - shift_x)):
+            for j in range(max(0, -shift_y), min(ny, ny - shift_y)):
+                residual[i, j] -= flux * psf[i + shift_x, j + shift_y]
+    return iterations
