@@ -77,7 +77,15 @@ class _Registry(Mapping[str, Task]):
 
     def __getitem__(self, name: str) -> Task:
         if name not in self._loaded and name in self.homes:
-            import_module(self.homes[name])
+            try:
+                import_module(self.homes[name])
+            except ModuleNotFoundError as error:
+                if (error.name or "").startswith("parallactic"):
+                    raise
+                raise InvalidSpec(
+                    f"the task {name!r} needs {error.name}, which is not installed: "
+                    "pip install 'parallactic[tasks]'."
+                ) from error
         if name not in self._loaded:
             raise KeyError(name)
         return self._loaded[name]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 __all__ = ["TaskResult", "plain", "render"]
 
@@ -53,19 +54,20 @@ class TaskResult:
 
     def __rich__(self) -> Table:
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(title=f"{self.task}  {self.seconds:.2f} s", title_justify="left", show_header=False)
         table.add_column(style="bold")
         table.add_column(overflow="fold")
         for name, value in self.counts.items():
-            table.add_row(name, _cell(value))
+            table.add_row(Text(name), _cell(value))
         for item in fields(self):
             if item.name not in _COMMON and item.repr:
-                table.add_row(item.name, _cell(getattr(self, item.name)))
+                table.add_row(Text(item.name), _cell(getattr(self, item.name)))
         for path in self.products:
-            table.add_row("wrote", str(path))
+            table.add_row("wrote", Text(str(path)))
         for warning in self.warnings:
-            table.add_row("[yellow]warning[/]", str(warning))
+            table.add_row(Text("warning", style="yellow"), Text(str(warning)))
         return table
 
     def __str__(self) -> str:
@@ -105,10 +107,10 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def _cell(value: Any) -> str:
-    from rich.markup import escape
+def _cell(value: Any) -> Text:
+    from rich.text import Text
 
     if isinstance(value, bool) or not isinstance(value, int | float):
         text = str(value)
-        return escape(text if len(text) <= 400 else text[:397] + "...")
-    return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
+        return Text(text if len(text) <= 400 else text[:397] + "...")
+    return Text(f"{value:,}" if isinstance(value, int) else f"{value:.6g}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import tomllib
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -127,6 +128,29 @@ class Parameter:
             return self._adapter.validate_python(value)
         except ValidationError as error:
             raise InvalidSpec(f"{task}: {self._sentence(value, error)}") from None
+
+    def parsed(self, text: str, task: str) -> Any:
+        """Return what `text`, from a command line, means for this parameter.
+
+        It is read as a TOML value (``3``, ``true``, ``[1, 2]``) where that fits, else as plain text, else as
+        a list with commas between its items (``1,0,0,0``).
+
+        Raises
+        ------
+        InvalidSpec
+            If none of these is of the parameter's type.
+        """
+        value = _from_toml(text)
+        try:
+            return self.checked(value, task)
+        except InvalidSpec as error:
+            first = error
+        for other in (text, [_from_toml(item.strip()) for item in text.split(",")]):
+            try:
+                return self.checked(other, task)
+            except InvalidSpec:
+                continue
+        raise first
 
     def _sentence(self, value: Any, error: ValidationError) -> str:
         shown = f"{self.name}={_short(value)}"
@@ -292,6 +316,13 @@ def _as_python(value: Any, hint: Any) -> Any:
     if type(value).__module__ == "numpy" and "ndarray" not in str(hint) and hasattr(value, "tolist"):
         return value.tolist()
     return value
+
+
+def _from_toml(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _as_selection(value: Any) -> Any:
