@@ -1,0 +1,35 @@
+"""Solving for antenna gains, and using them."""
+
+from parallactic.kernels.solving.averaging import BaselineSums, baseline_matrix
+from parallactic.kernels.solving.correction import correct
+from parallactic.kernels.solving.interpolation import (
+    Interpolation,
+    fill_gaps,
+    interpolate_frequency,
+    interpolate_time,
+)
+from parallactic.kernels.solving.modes import CalMode, constrain_data, constrain_gains, formal_errors
+from parallactic.kernels.solving.normalise import bandpass_norms, gain_norm
+from parallactic.kernels.solving.reference import RefantMode, refer_phases
+from parallactic.kernels.solving.stefcal import GainSolution, prune, solve_gains
+
+__all__ = [
+    "BaselineSums",
+    "CalMode",
+    "GainSolution",
+    "Interpolation",
+    "RefantMode",
+    "bandpass_norms",
+    "baseline_matrix",
+    "constrain_data",
+    "constrain_gains",
+    "correct",
+    "fill_gaps",
+    "formal_errors",
+    "gain_norm",
+    "interpolate_frequency",
+    "interpolate_time",
+    "prune",
+    "refer_phases",
+    "solve_gains",
+]
