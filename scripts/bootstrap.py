@@ -218,9 +218,11 @@ def certificates_from(folder: Path) -> None:
 
 def make_venv() -> None:
     """Make ``.venv`` with a working pip, from the first source that gives one."""
-    if has_pip():
+    if not is_of_named_python():
+        say(f".venv is of another Python than {os.environ['PYTHON']}: making it anew")
+    elif has_pip():
         return
-    if VENV.exists() and PYTHON.exists():
+    elif VENV.exists():
         say(".venv is there but has no working pip: making it anew")
     if pip_from_ensurepip():
         return
@@ -247,21 +249,29 @@ def stamp_of(profile: str) -> Path:
 
 
 def key() -> str:
-    """Return what a set-up depends on: the packages asked for, the place of the sources, and the Python."""
-    digest = hashlib.sha256((ROOT / "pyproject.toml").read_bytes())
-    digest.update(f"{ROOT}\n{sys.version}".encode())
-    return digest.hexdigest()
+    """Return what a set-up depends on: the packages asked for, and the place of the sources."""
+    return hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + bytes(ROOT)).hexdigest()
+
+
+def is_of_named_python() -> bool:
+    """Tell whether ``.venv`` has the version of the Python that the caller named, if one was named."""
+    if not os.environ.get("PYTHON") or not VENV.exists():
+        return True
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return (VENV / "bin" / f"python{version}").exists()
 
 
 def is_current(profile: str) -> bool:
     """Tell whether this profile, or one that holds it, was installed from this very pyproject.toml."""
+    if not PYTHON.exists() or not is_of_named_python():
+        return False
     names = list(PROFILES)
     for name in names[names.index(profile) :]:
         try:
             stamp = json.loads(stamp_of(name).read_text())
         except (OSError, ValueError):
             continue
-        if stamp.get("key") == key() and PYTHON.exists() and not (profile == "test" and stamp.get("missing")):
+        if stamp.get("key") == key() and not (profile == "test" and stamp.get("missing")):
             return True
     return False
 
