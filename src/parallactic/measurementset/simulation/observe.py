@@ -67,7 +67,7 @@ def draw(observation: Observation) -> tuple[Truth, Layout]:
             if elevation < _LOWEST:
                 raise InvalidSpec(
                     f"the field {field.name!r} stands at {np.degrees(elevation):.1f} degrees of elevation in "
-                    f"scan {scan}; change start={observation.start} (days of MJD) so that it is above 10 degrees."
+                    f"scan {scan}; change start={observation.start} (days of MJD): 10 degrees are needed."
                 )
     parallactic = np.zeros((len(times), observation.nantennas))
     if observation.effects.parallactic:

@@ -39,7 +39,7 @@ class Truth:
     CASA's scale: RR = I + V) and J_p = G_p B_p K_p D_p P_p, so that, without leakage and parallactic angle,
     the product of feeds a and b is ::
 
-        V_pq,ab = g_p,a conj(g_q,b) S_pq,ab   with   g = instrument.diagonal(spw)[time, antenna, channel, feed]
+        V_pq,ab = g_p,a conj(g_q,b) S_pq,ab  with  g = instrument.diagonal(spw)[time, antenna, channel, feed]
 
     A gain solved over G alone (B and K applied before) is compared with ``instrument.gains``; how a factor is
     shared between G and B is arbitrary, so that the product of all solved terms is compared with
