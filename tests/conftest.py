@@ -24,8 +24,8 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
     """A small simulated observation, to be read only: `simulated_copy` is for tests that write.
 
     10 antennas, 2 spws of 32 channels of 1 MHz at 1.4 GHz, RR RL LR LL, 6 scans (flux calibrator, phase
-    calibrator, target, phase calibrator, target, phase calibrator) of 6 to 12 integrations of 10 s, 4,860 rows,
-    all effects, mixed interference.
+    calibrator, target, phase calibrator, target, phase calibrator) of 6 to 12 integrations of 10 s, 4,860
+    rows, all effects, mixed interference.
     """
     path = tmp_path_factory.mktemp("simulated") / "simulated.ms"
     return Simulated(path, simulate(path, standard_observation()))
