@@ -13,6 +13,7 @@ from parallactic.measurementset.metadata import (
     State,
 )
 from parallactic.measurementset.ms import MeasurementSet
+from parallactic.measurementset.selection import Selected, Selection
 from parallactic.measurementset.staging import check_output, staged
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "Observation",
     "Polarization",
     "Rows",
+    "Selected",
+    "Selection",
     "SpectralWindow",
     "State",
     "add_columns",
