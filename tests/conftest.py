@@ -2,13 +2,112 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
+import psutil
 import pytest
 
+from parallactic.errors import ParallacticError
 from parallactic.measurementset.simulation import Truth, simulate, standard_observation
+from parallactic.pipeline.datasets import fetch_evla
+
+_CASA_CONFIG = """\
+import os, casacore
+measurespath = os.path.join(os.path.dirname(casacore.__file__), "data")
+datapath = [measurespath]
+measures_auto_update = data_auto_update = False
+nologfile = nogui = nologger = agg = True
+casaconfig_verbose = 0
+"""
+
+
+def _absent(what: str, error: Exception) -> None:
+    """Skip aloud at a desk; fail where everything must be there."""
+    message = f"{what} is not available: {error}"
+    if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def casa(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """CASA's tasks, the module `casatasks`, set up offline; `casatools` may be imported after it.
+
+    Its log lies in a temporary folder. Without the [casa] extra the tests that ask for it are skipped, and
+    fail under CI=true.
+    """
+    folder = tmp_path_factory.mktemp("casa")
+    config = folder / "casasiteconfig.py"
+    config.write_text(_CASA_CONFIG)
+    os.environ["CASASITECONFIG"] = str(config)
+    here = Path.cwd()
+    os.chdir(folder)  # casatasks opens its log in the working folder when it is imported
+    try:
+        tasks = importlib.import_module("casatasks")
+    except ImportError as error:
+        _absent("CASA (pip install 'parallactic[casa]')", error)
+    finally:
+        os.chdir(here)
+    tasks.casalog.setlogfile(str(folder / "casa.log"))
+    return tasks
+
+
+@pytest.fixture(scope="session")
+def evla_original() -> Path:
+    """The real EVLA MeasurementSet in the cache, to be read only: `evla` is for tests that write."""
+    own = Path(__file__).parent.parent / ".cache" / "parallactic"
+    try:
+        return fetch_evla(own if "PARALLACTIC_CACHE" not in os.environ else None)
+    except ParallacticError as error:
+        _absent("the EVLA set", error)
+        raise
+
+
+@pytest.fixture
+def evla(evla_original: Path, tmp_path: Path) -> Path:
+    """A private copy of the real EVLA MeasurementSet."""
+    path = tmp_path / "evla.ms"
+    shutil.copytree(evla_original, path)
+    return path
+
+
+@pytest.fixture
+def nothing_left(tmp_path: Path) -> Iterator[None]:
+    """Fail the test if it leaves a child process, a temporary file, or a product built half.
+
+    Put it first among a test's fixtures. An executor that other fixtures keep open is not held against it:
+    what was there before the test is not counted.
+    """
+    children = _children()
+    temporary = _temporary()
+    yield
+    partial = [str(path) for path in tmp_path.rglob("*.partial-*")]
+    assert not partial, f"left half-built: {partial}"
+    born = _children() - children
+    _, alive = psutil.wait_procs(list(born), timeout=5)
+    assert not alive, f"left running: {alive}"
+    fresh = _temporary() - temporary
+    assert not fresh, f"left in {tempfile.gettempdir()}: {sorted(fresh)}"
+
+
+def _children() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
+def _temporary() -> set[str]:
+    """Return our own entries of the temporary folder; other programs use it at the same time."""
+    return {
+        entry.name
+        for entry in os.scandir(tempfile.gettempdir())
+        if entry.name.startswith(("parallactic", "plx", "casacore"))
+    }
 
 
 @dataclass(frozen=True)
