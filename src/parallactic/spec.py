@@ -34,7 +34,9 @@ def parse_memory(value: str | float) -> int:
     match = re.fullmatch(r"\s*([0-9.eE+]+)\s*([a-zA-Z]*)\s*", str(value))
     unit = match[2].lower().removesuffix("b") if match else None
     if match is None or unit not in _BYTES:
-        raise InvalidSpec(f"memory={value!r} is not an amount of memory; write for example '8GB' or '512MiB'.")
+        raise InvalidSpec(
+            f"memory={value!r} is not an amount of memory; write for example '8GB' or '512MiB'."
+        )
     amount = int(_number(match[1], "memory", value) * _BYTES[unit])
     if amount <= 0:
         raise InvalidSpec(f"memory={value!r} must be more than nothing.")
@@ -58,7 +60,9 @@ def parse_time(value: str | float, name: str = "walltime") -> float:
     else:
         match = re.fullmatch(r"([0-9.eE+]+)\s*([a-zA-Z]*)", text)
         if match is None or match[2].lower() not in _SECONDS:
-            raise InvalidSpec(f"{name}={value!r} is not a time; write for example 90, '90s', '15min', '2h' or '2:00:00'.")
+            raise InvalidSpec(
+                f"{name}={value!r} is not a time; write for example 90, '90s', '15min', '2h' or '2:00:00'."
+            )
         seconds = _number(match[1], name, value) * _SECONDS[match[2].lower()]
     if seconds <= 0:
         raise InvalidSpec(f"{name}={value!r} must be longer than nothing.")

@@ -1,0 +1,346 @@
+"""The contract between the core and a backend: a thin transport to a real engine.
+
+A backend owns no policy. It starts workers, hands tasks to them, stops them, and reports what happened as events;
+order, dependencies, retries, timeouts, cancellation and status are the core's. Its methods are called from one
+thread, the dispatcher's, and must not block; events may be emitted from any thread.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+import psutil
+from pydantic import BaseModel, ConfigDict, Field
+
+from parallactic.errors import InvalidSpec, LossCause
+from parallactic.wire.envelopes import Envelope, Outcome
+from parallactic.wire.payload import DataPlane
+
+__all__ = [
+    "Availability",
+    "Backend",
+    "Broken",
+    "Capabilities",
+    "Emit",
+    "Event",
+    "Finished",
+    "Heartbeat",
+    "Logged",
+    "Lost",
+    "Printed",
+    "RunContext",
+    "Settings",
+    "Skipped",
+    "Started",
+    "WorkerDown",
+    "WorkerUp",
+    "usable_cores",
+]
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(psutil.Process().cpu_affinity() or [0])
+
+
+class Settings(BaseModel):
+    """What can be set for a backend; each backend adds its own."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+    workers: int | None = Field(default=None, ge=1, description="Number of workers.")
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do, so that tests and errors can speak of it.
+
+    Parameters
+    ----------
+    targets
+        Tasks can be addressed to one worker, whose namespace lasts.
+    isolation
+        A worker may die without harm to the client.
+    kills_native_code
+        A running task can be stopped even while it is inside a C call.
+    inline
+        Tasks run on the thread that submits them.
+    native_dependencies
+        The engine itself waits for the inputs of a task.
+    shared_memory
+        Large objects reach workers by reference.
+    several_hosts
+        Workers may be on other hosts.
+    detach
+        Tasks outlive the client.
+    resources
+        The options of a task that this engine understands, besides ``cores``, ``memory`` and ``walltime``.
+    """
+
+    targets: bool = True
+    isolation: bool = True
+    kills_native_code: bool = True
+    inline: bool = False
+    native_dependencies: bool = False
+    shared_memory: bool = False
+    several_hosts: bool = False
+    detach: bool = False
+    resources: frozenset[Literal["gpus", "nodes", "ranks"]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether a backend can be used here, what it would use, and if not, what to do."""
+
+    ok: bool
+    detail: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What a backend must know about the run it serves.
+
+    Parameters
+    ----------
+    name
+        The run's name.
+    run_dir
+        A folder of its own, readable by this user alone.
+    key
+        The run's secret; empty if the run is insecure.
+    key_file
+        Where workers read it; an empty string if the run is insecure.
+    log_level
+        Level from which records of workers reach the client.
+    """
+
+    name: str
+    run_dir: Path
+    key: bytes
+    key_file: str
+    log_level: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerUp:
+    """A worker is ready for tasks; its namespace is empty."""
+
+    worker: int
+    epoch: int
+    host: str
+    pid: int
+    cores: int
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A worker lives; `state` tells whether it can run."""
+
+    worker: int
+    epoch: int
+    state: Literal["running", "stopped"] = "running"
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The engine has begun an attempt. Not needed where a worker starts what it is handed, in order."""
+
+    task: int
+    attempt: int
+    worker: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An attempt has ended."""
+
+    outcome: Outcome
+    worker: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An attempt that was cancelled before its worker began it will not run."""
+
+    task: int
+    attempt: int
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An attempt has ended without an outcome, and no worker's death tells why."""
+
+    task: int
+    attempt: int
+    cause: LossCause
+    message: str
+    log_tail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDown:
+    """A worker is gone, after all it sent was emitted. `started` is the last attempt it began."""
+
+    worker: int
+    epoch: int
+    cause: LossCause
+    message: str
+    log_tail: str = ""
+    started: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """No worker can be had any more."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A log record of a worker, as plain values."""
+
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """Lines that a task printed."""
+
+    stream: str
+    text: str
+    worker: int
+
+
+Event = (
+    WorkerUp | Heartbeat | Started | Finished | Skipped | Lost | WorkerDown | Broken | Logged | Printed
+)  # fmt: skip
+
+
+class Emit(Protocol):
+    """What a backend is given at the start: a way to report, and a place in the dispatcher's loop."""
+
+    def __call__(self, event: Event) -> None:
+        """Report an event, from any thread."""
+
+    def call(self, function: Callable[..., None], *args: Any) -> None:
+        """Have `function` called on the dispatcher's thread soon."""
+
+    def watch(self, source: Any, callback: Callable[[], None]) -> None:
+        """Have `callback` called on the dispatcher's thread whenever `source` can be read."""
+
+    def watch_writable(self, source: Any, callback: Callable[[], None] | None) -> None:
+        """Have `callback` called as well when the watched `source` can be written, or no longer if it is None."""
+
+    def unwatch(self, source: Any) -> None:
+        """Stop watching `source`."""
+
+
+class Backend(ABC):
+    """One engine. Subclass it, name it in the entry points ``parallactic.backends``, run the contract suite.
+
+    Parameters
+    ----------
+    settings
+        An instance of the class's own `Settings`.
+    context
+        The run it serves.
+    """
+
+    name: ClassVar[str]
+    Settings: ClassVar[type[Settings]]
+    capabilities: ClassVar[Capabilities]
+
+    plane: DataPlane
+
+    def __init__(self, settings: Any, context: RunContext) -> None:
+        self.settings = settings
+        self.context = context
+
+    @classmethod
+    @abstractmethod
+    def available(cls) -> Availability:
+        """Tell whether this backend can be used here, without starting anything."""
+
+    @property
+    @abstractmethod
+    def max_workers(self) -> int:
+        """How many workers it runs at most."""
+
+    @property
+    @abstractmethod
+    def total_cores(self) -> int:
+        """How many cores all workers may use together."""
+
+    @property
+    @abstractmethod
+    def total_memory(self) -> int:
+        """How many bytes all tasks may ask for together."""
+
+    @abstractmethod
+    def start(self, emit: Emit) -> None:
+        """Begin to start workers, numbered from 0 with epoch 0, and report each as `WorkerUp`.
+
+        A worker that dies is replaced, with the next epoch, without being asked.
+        """
+
+    @abstractmethod
+    def launch(self, envelopes: Sequence[Envelope]) -> None:
+        """Hand over tasks. A worker runs those addressed to it one at a time, in the order they were handed."""
+
+    @abstractmethod
+    def cancel(self, task: int, attempt: int, worker: int | None, *, force: bool) -> None:
+        """Withdraw an attempt that has not begun (`Skipped`), or with `force` kill the worker that runs it."""
+
+    @abstractmethod
+    def stop(self, deadline: float, *, detach: bool = False) -> None:
+        """End all workers within `deadline` seconds, killing what is left then. Blocks; the last call."""
+
+    def forget(self, key: int) -> None:  # noqa: B027  (a backend whose workers keep nothing has nothing to do)
+        """Release the value `key` on all workers that keep it."""
+
+    def step(self) -> bool:
+        """Run one launched task on this thread, if the engine is an inline one; return whether there was any."""
+        return False
+
+    def resize(self, workers: int) -> None:
+        """Change the number of workers.
+
+        Raises
+        ------
+        InvalidSpec
+            If the engine cannot.
+        """
+        raise InvalidSpec(
+            f"backend {self.name!r} cannot change its number of workers to {workers} while it runs."
+        )
+
+    @classmethod
+    def attach(cls, run_dir: Path, emit: Emit) -> Self:
+        """Take up a run that was detached.
+
+        Raises
+        ------
+        InvalidSpec
+            If the engine's tasks do not outlive the client.
+        """
+        raise InvalidSpec(f"backend {cls.name!r} cannot attach to {run_dir}: its tasks end with the client.")
+
+    def preview(self, envelopes: Sequence[Envelope]) -> str:
+        """Return what would be submitted, as a person would write it.
+
+        Raises
+        ------
+        InvalidSpec
+            If the engine submits nothing.
+        """
+        raise InvalidSpec(
+            f"backend {self.name!r} has nothing to preview for {len(envelopes)} tasks: it submits no jobs."
+        )

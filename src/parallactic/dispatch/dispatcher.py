@@ -1,0 +1,626 @@
+"""The dispatcher: all policy, in one place, on one thread at a time.
+
+It decides which task goes to which worker and when, and what becomes of a task whose worker dies, whose time is up,
+whose input failed, or that nobody wants any more. Backends only carry out.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any
+
+from parallactic.backend import (
+    Backend,
+    Broken,
+    Event,
+    Finished,
+    Heartbeat,
+    Logged,
+    Lost,
+    Printed,
+    Skipped,
+    Started,
+    WorkerDown,
+    WorkerUp,
+)
+from parallactic.dispatch.admission import Resources
+from parallactic.dispatch.callbacks import Callbacks
+from parallactic.dispatch.endings import dependency_error, lost_error, remote_error, state_lost, time_error
+from parallactic.dispatch.journal import Journal
+from parallactic.dispatch.liveness import Deadlines, update_responsiveness
+from parallactic.dispatch.reactor import Reactor
+from parallactic.dispatch.relay import print_lines, relay_record
+from parallactic.dispatch.task import Role, State, Task
+from parallactic.dispatch.workers import Worker
+from parallactic.errors import BackendUnavailable
+from parallactic.future import Future
+from parallactic.status import Status, TaskStatus
+from parallactic.wire.codec import decode
+from parallactic.wire.envelopes import Envelope, Stats
+from parallactic.wire.payload import Input, Payload
+from parallactic.wire.ref import next_key
+
+__all__ = ["Dispatcher"]
+
+_log = logging.getLogger(__name__)
+_LANE_WINDOW = 8
+_TICK_SECONDS = 0.25
+_STATUS_TASKS = 1000
+
+
+class Dispatcher(Reactor):
+    """Owns every task and worker of one run."""
+
+    def __init__(self, backend: Backend, journal: Journal, name: str, cleanup: Callable[[], None]) -> None:
+        super().__init__(f"parallactic-{name}")
+        self.name = name
+        self.plane = backend.plane
+        self.callbacks = Callbacks(f"parallactic-{name}-callbacks")
+        self.broken: BaseException | None = None
+        self.stopped = threading.Event()
+        self.slots: threading.Semaphore | None = None
+        self.initializer: Callable[[Worker], Task] | None = None
+        self._inline = backend.capabilities.inline
+        self._backend = backend
+        self._journal = journal
+        self._cleanup = cleanup
+        self._stepping: set[int] = set()
+        self._tasks: dict[int, Task] = {}
+        self._ready: deque[Task] = deque()
+        self._waiting_for: dict[Future, list[Task]] = {}
+        self.workers = [Worker(number) for number in range(backend.max_workers)]
+        self._idle: dict[int, Worker] = {}
+        self._lanes: set[Worker] = set()
+        self._batch: list[Envelope] = []
+        self._resources = Resources(backend.total_cores, backend.total_memory)
+        self._deadlines = Deadlines()
+        self._next_tick = 0.0
+        self._counts: Counter[str] = Counter()
+        self._closing = False
+        self._grace = 5.0
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            Finished: self._finished,
+            Started: self._started,
+            Heartbeat: self._heartbeat,
+            Skipped: self._skipped,
+            WorkerUp: self._worker_up,
+            WorkerDown: self._worker_down,
+            Lost: self._lost,
+            Broken: self._broke,
+            Logged: lambda event: self.callbacks.put(lambda: relay_record(event.record)),
+            Printed: lambda event: self.callbacks.put(lambda: print_lines(event.stream, event.text)),
+        }
+
+    # What other threads call
+
+    def __call__(self, event: Event) -> None:
+        """Take an event of the backend; this object is the `Emit` that a backend is given."""
+        handler = self._handlers[type(event)]
+        if self.has_turn():
+            handler(event)
+        else:
+            self.call(handler, event)
+
+    def begin(self) -> None:
+        """Start the backend and the loop."""
+        self.thread.start()
+        self.call(self._begin)
+        if self._inline:
+            self.drive()
+
+    def submit(self, tasks: list[Task]) -> None:
+        """Take new tasks, all at one point of the order."""
+        self.call(self._admit, tasks)
+
+    def runs_task_here(self) -> bool:
+        """Tell whether this thread is inside a task of this run."""
+        return threading.get_ident() in self._stepping
+
+    def cancelled(self, future: Future, *, force: bool) -> None:
+        """Learn that a future was cancelled by its owner."""
+        self.call(self._cancelled, future, force)
+
+    def later(self, function: Callable[[], None]) -> None:
+        """Call a user's function on the thread of callbacks."""
+        self.callbacks.put(function)
+
+    def resolved(self, future: Future) -> None:
+        """Learn that a future which is not a task of this run has its result."""
+        self.call(self._notify, future)
+
+    def release(self, key: int) -> None:
+        """Learn that nobody needs a kept value any more; may be called by the garbage collector."""
+        if not self.finished:
+            self.call(self._backend.forget, key)
+
+    def status(self) -> Status:
+        """Return a snapshot."""
+        with self._turn:
+            return self._snapshot()
+
+    def close(self, *, cancel: bool, kill: bool, grace: float) -> None:
+        """Take no more tasks; end when the last one has ended, or cancel what waits, or kill what runs."""
+        self.call(self._close, cancel, kill, grace)
+        if self._inline:
+            self.wake()
+
+    # The loop
+
+    def _begin(self) -> None:
+        self._journal.note(
+            "run", backend=self._backend.name, name=self.name, workers=self._backend.max_workers
+        )
+        self._backend.start(self)
+
+    def next_timeout(self) -> float | None:
+        """Return how long the thread may sleep."""
+        moments = [self._deadlines.next()]
+        if any(worker.last_beat is not None for worker in self.workers):
+            moments.append(self._next_tick)
+        due = [moment for moment in moments if moment is not None]
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def after_pass(self) -> None:
+        """Look at the clock, hand out work, write the journal."""
+        now = time.monotonic()
+        for task in self._deadlines.due(now):
+            self._time_is_up(task)
+        if now >= self._next_tick:
+            self._next_tick = now + _TICK_SECONDS
+            for worker in update_responsiveness(self.workers, now):
+                _log.warning("worker %d on %s is silent; it gets no new work", worker.id, worker.host)
+                self._idle.pop(worker.id, None)
+        if self._ready or self._lanes:
+            self._assign()
+        self._journal.flush()
+        if self._closing and not self._tasks and not self.inbox:
+            self.finished = True
+
+    def step(self) -> bool:
+        """Run a task of an inline backend on this thread."""
+        if not self._inline:
+            return False
+        here = threading.get_ident()
+        self._stepping.add(here)
+        try:
+            return self._backend.step()
+        finally:
+            self._stepping.discard(here)
+
+    def crashed(self, error: Exception) -> None:
+        """Fail every task: a run whose dispatcher has failed must not leave anybody waiting."""
+        _log.critical("the dispatcher of run %s failed", self.name, exc_info=error)
+        problem = BackendUnavailable(f"the run {self.name} has ended by an internal error: {error!r}.")
+        problem.__cause__ = error
+        self.broken = problem
+        while self.inbox:
+            function, args = self.inbox.popleft()
+            if function == self._admit:
+                self._tasks |= {task.id: task for task in args[0]}
+        for task in list(self._tasks.values()):
+            task.future.fail(problem)
+
+    def at_end(self) -> None:
+        """Stop the backend."""
+        try:
+            self._backend.stop(self._grace)
+        finally:
+            self._journal.note("close", **self._counts)
+            self._journal.close()
+            self._cleanup()
+            self.stopped.set()
+
+    def _close(self, cancel: bool, kill: bool, grace: float) -> None:
+        self._closing, self._grace = True, grace
+        if cancel or kill:
+            for task in [t for t in self._tasks.values() if t.state is not State.RUNNING]:
+                if task.future.cancel():
+                    self._cancelled(task.future, force=False)
+        if kill:
+            for task in list(self._tasks.values()):
+                task.future.cancel(force=True)
+                self._end(task, "cancelled")
+
+    # New tasks
+
+    def _admit(self, tasks: list[Task]) -> None:
+        for task in tasks:
+            self._tasks[task.id] = task
+            self._journal.submitted(task.id, task.name, task.target)
+            if self.broken is not None:
+                self._fail(task, self.broken)
+                continue
+            if task.sources and not self._await_inputs(task):
+                continue
+            if task.target is None:
+                if not task.waiting:
+                    self._ready.append(task)
+            else:
+                self._join_lane(task, self.workers[task.target])
+
+    def _await_inputs(self, task: Task) -> bool:
+        """Count the inputs that are missing; return False if one of them has failed."""
+        for source in task.sources:
+            if type(source) is Input:
+                continue
+            if not source.done():
+                self._waiting_for.setdefault(source, []).append(task)
+                task.waiting += 1
+                task.state = State.HELD
+            elif error := dependency_error(source, task):
+                self._fail(task, error)
+                return False
+        return True
+
+    def _notify(self, future: Future) -> None:
+        """Tell the tasks that wait for a future."""
+        for task in self._waiting_for.pop(future, ()):
+            if task.state is State.DONE:
+                continue
+            if error := dependency_error(future, task):
+                self._fail(task, error)
+                continue
+            task.waiting -= 1
+            if not task.waiting:
+                task.state = State.QUEUED
+                if task.target is None:
+                    self._ready.append(task)
+                else:
+                    self._lanes.add(self.workers[task.target])
+
+    def _join_lane(self, task: Task, worker: Worker) -> None:
+        if task.role is Role.CALL and task.epoch != worker.epoch and not worker.keeps_state:
+            self._fail(task, state_lost(task, worker))
+            return
+        worker.lane.append(task)
+        self._lanes.add(worker)
+
+    # Handing out
+
+    def _assign(self) -> None:
+        ready, idle = self._ready, self._idle
+        while ready and idle:
+            task = ready[0]
+            if task.state is State.DONE:
+                ready.popleft()
+                continue
+            worker = self._choose(task)
+            if worker is None or not self._resources.fits(task, worker.cores):
+                break
+            ready.popleft()
+            self._launch(task, worker)
+        for worker in list(self._lanes):
+            self._fill(worker)
+        if self._batch:
+            batch, self._batch = self._batch, []
+            self._backend.launch(batch)
+
+    def _choose(self, task: Task) -> Worker | None:
+        """Return an idle worker that has nothing older to do."""
+        for worker in self._idle.values():
+            lane = worker.lane
+            if not lane or lane[0].id > task.id or lane[0].waiting:
+                return worker
+        return None
+
+    def _fill(self, worker: Worker) -> None:
+        """Hand over tasks of a lane, several ahead so that the worker need not wait for the next."""
+        lane, inflight = worker.lane, worker.inflight
+        while lane and worker.usable and len(inflight) < _LANE_WINDOW:
+            task = lane[0]
+            if task.state is State.DONE:
+                lane.popleft()
+                continue
+            if task.waiting or not self._resources.fits(task, worker.cores):
+                return
+            if inflight and (
+                task.spec.retries
+                or inflight[-1].spec.retries
+                or inflight[-1].role is not Role.CALL
+                or (self._ready and self._ready[0].id < task.id)
+            ):
+                # What may be repeated, and what must not be overtaken, is alone in its turn.
+                return
+            lane.popleft()
+            self._launch(task, worker)
+        if not lane:
+            self._lanes.discard(worker)
+
+    def _launch(self, task: Task, worker: Worker) -> None:
+        if not task.attempt and not task.future.set_running_or_notify_cancel():
+            self._end(task, "cancelled")
+            return
+        task.attempt += 1
+        task.overtime = False
+        task.state = State.RUNNING
+        self._resources.take(task, worker.cores)
+        self._idle.pop(worker.id, None)
+        worker.inflight.append(task)
+        if len(worker.inflight) == 1:
+            self._begins(task)
+        self._batch.append(task.envelope(worker.id, task.spec.cores or worker.cores))
+        self._journal.launched(task.id, task.attempt, worker.id)
+
+    def _begins(self, task: Task) -> None:
+        """Start the clock of an attempt that is now at the head of its worker."""
+        task.since = time.monotonic()
+        if self._deadlines.add(task, task.since) and self._inline:
+            self.wake()
+
+    # What the backend reports
+
+    def _started(self, event: Started) -> None:
+        task = self._tasks.get(event.task)
+        if task is not None and task.attempt == event.attempt:
+            self._begins(task)
+
+    def _finished(self, event: Finished) -> None:
+        outcome = event.outcome
+        worker = self.workers[event.worker or 0]
+        task = self._leave(worker, outcome.task, outcome.attempt)
+        if task is None:
+            return
+        worker.done += 1
+        if task.state is State.DONE:
+            return
+        if outcome.ok:
+            self._succeed(task, outcome.payload, outcome.stats, worker)
+        else:
+            error = remote_error(outcome.payload, task, worker)
+            self._attempt_failed(task, error, worker, outcome.stats)
+
+    def _leave(self, worker: Worker, number: int, attempt: int) -> Task | None:
+        """Take an attempt off its worker; None if it is not there (any more)."""
+        inflight = worker.inflight
+        for task in inflight:
+            if task.id == number and task.attempt == attempt:
+                was_head = task is inflight[0]
+                inflight.remove(task)
+                break
+        else:
+            return None
+        self._resources.give_back(task, worker.cores)
+        if inflight and was_head:
+            self._begins(inflight[0])
+            if inflight[0].doomed:
+                self._kill(inflight[0], worker)
+        elif not inflight and worker.usable:
+            self._idle[worker.id] = worker
+        if worker.lane:
+            self._lanes.add(worker)
+        return task
+
+    def _skipped(self, event: Skipped) -> None:
+        task = self._leave(self.workers[event.worker], event.task, event.attempt)
+        if task is not None and task.state is not State.DONE:
+            self._end(task, "cancelled")
+
+    def _heartbeat(self, event: Heartbeat) -> None:
+        worker = self.workers[event.worker]
+        if event.epoch != worker.epoch:
+            return
+        worker.last_beat = time.monotonic()
+        responsive = event.state == "running"
+        if responsive == worker.responsive:
+            return
+        worker.responsive = responsive
+        if responsive:
+            _log.info("worker %d on %s answers again", worker.id, worker.host)
+            self._available(worker)
+        else:
+            _log.warning("worker %d on %s is stopped; it gets no new work", worker.id, worker.host)
+            self._idle.pop(worker.id, None)
+
+    def _available(self, worker: Worker) -> None:
+        if worker.usable and not worker.inflight:
+            self._idle[worker.id] = worker
+        if worker.lane:
+            self._lanes.add(worker)
+
+    def _worker_up(self, event: WorkerUp) -> None:
+        worker = self.workers[event.worker]
+        worker.epoch, worker.up, worker.responsive, worker.killing = event.epoch, True, True, False
+        worker.host, worker.pid, worker.cores, worker.log = event.host, event.pid, event.cores, event.log
+        self._journal.note("up", worker=worker.id, epoch=worker.epoch, host=worker.host, pid=worker.pid)
+        first: list[Task] = []
+        if self.initializer is not None:
+            first.append(self.initializer(worker))
+        first += [self._replay(task) for task in worker.setups] if worker.epoch else []
+        for task in first:
+            self._tasks[task.id] = task
+        worker.lane.extendleft(reversed(first))
+        self._available(worker)
+
+    def _replay(self, setup: Task) -> Task:
+        future = Future(self, setup.name)
+        arguments = (setup.id, setup.name, setup.function, setup.arguments, setup.sources, setup.spec, future)
+        # A replay takes the place in the order that the setup had: before all that waits.
+        return Task(*arguments, target=setup.target, role=Role.REPLAY)
+
+    def _worker_down(self, event: WorkerDown) -> None:
+        worker = self.workers[event.worker]
+        inflight = list(worker.inflight)
+        worker.inflight.clear()
+        worker.up, worker.epoch, worker.last_beat = False, event.epoch + 1, None
+        self._idle.pop(worker.id, None)
+        self._journal.note("down", worker=worker.id, epoch=event.epoch, cause=event.cause)
+        if not self._closing:
+            _log.warning("%s", event.message)
+        keeps = worker.keeps_state or any(task.role is Role.SETUP for task in inflight)
+        begun = next(
+            (i + 1 for i, task in enumerate(inflight) if (task.id, task.attempt) == event.started), 0
+        )
+        for task in inflight:
+            self._resources.give_back(task, worker.cores)
+        for task in reversed(inflight[begun:]):
+            self._back_to_queue(task, worker)
+        if not keeps:
+            stranded = [task for task in worker.lane if task.role is Role.CALL]
+            for task in stranded:
+                worker.lane.remove(task)
+                self._fail(task, state_lost(task, worker))
+        for task in inflight[:begun]:
+            if task.state is not State.DONE:
+                error = time_error(task, worker) if task.overtime else lost_error(task, worker, event)
+                self._attempt_failed(task, error, worker, None)
+        for task in [task for task in worker.lane if task.role in (Role.REPLAY, Role.INITIALIZER)]:
+            # The next epoch gets its own.
+            worker.lane.remove(task)
+            self._tasks.pop(task.id, None)
+
+    def _back_to_queue(self, task: Task, worker: Worker) -> None:
+        """Put an attempt that never began back to the front."""
+        if task.state is State.DONE:
+            return
+        task.state = State.QUEUED
+        if task.target is None:
+            self._ready.appendleft(task)
+        else:
+            worker.lane.appendleft(task)
+            self._lanes.add(worker)
+
+    def _lost(self, event: Lost) -> None:
+        task = self._tasks.get(event.task)
+        if task is None or task.attempt != event.attempt:
+            return
+        for worker in self.workers:
+            if task in worker.inflight:
+                self._leave(worker, event.task, event.attempt)
+                self._attempt_failed(task, lost_error(task, worker, event), worker, None)
+                return
+
+    def _broke(self, event: Broken) -> None:
+        self._break(BackendUnavailable(event.message))
+
+    def _break(self, error: BaseException) -> None:
+        self.broken = error
+        for task in list(self._tasks.values()):
+            self._fail(task, error)
+
+    # Ends
+
+    def _succeed(self, task: Task, payload: Payload, stats: Stats, worker: Worker) -> None:
+        if task.role is Role.SETUP:
+            worker.setups.append(task)
+        entry = Input(payload, next_key(), self.release) if payload.block is not None else None
+        self._end(task, "finished", worker, stats)
+        task.future.succeed(payload, entry)
+        self._notify_if_awaited(task.future)
+
+    def _notify_if_awaited(self, future: Future) -> None:
+        if self._waiting_for:
+            self._notify(future)
+
+    def _attempt_failed(self, task: Task, error: BaseException, worker: Worker, stats: Stats | None) -> None:
+        if task.role is Role.INITIALIZER:
+            problem = BackendUnavailable(f"the initializer failed on worker {worker.id}: {error!r}.")
+            problem.__cause__ = error
+            self._break(problem)
+            return
+        if task.role is Role.REPLAY:
+            self._replay_failed(task, error, worker)
+            return
+        task.failures += 1
+        stays = task.target is None or worker.up or worker.keeps_state
+        if task.failures > task.spec.retries or task.doomed or not stays or self.broken:
+            self._fail(task, error, worker, stats)
+            return
+        self._counts["retried"] += 1
+        self._journal.ended(task.id, task.attempt, "retry", worker.id, stats, str(error))
+        task.state = State.QUEUED
+        self._back_to_queue(task, worker)
+
+    def _replay_failed(self, task: Task, error: BaseException, worker: Worker) -> None:
+        _log.error("setup %s failed on the new worker %d: %s", task.name, worker.id, error)
+        self._tasks.pop(task.id, None)
+        task.state = State.DONE
+        for waiting in [t for t in worker.lane if t.role is Role.CALL]:
+            worker.lane.remove(waiting)
+            problem = state_lost(waiting, worker)
+            problem.__cause__ = error
+            self._fail(waiting, problem)
+
+    def _fail(
+        self, task: Task, error: BaseException, worker: Worker | None = None, stats: Stats | None = None
+    ) -> None:
+        if task.state is State.DONE:
+            return
+        self._end(task, "failed", worker, stats, error)
+        task.future.fail(error)
+        self._notify_if_awaited(task.future)
+
+    def _end(
+        self,
+        task: Task,
+        state: str,
+        worker: Worker | None = None,
+        stats: Stats | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        """Forget a task; its slot is free before anybody learns of its end."""
+        if task.state is State.DONE:
+            return
+        task.state = State.DONE
+        self._tasks.pop(task.id, None)
+        if task.role is not Role.REPLAY and task.role is not Role.INITIALIZER:
+            self._counts[state] += 1
+            if self.slots is not None:
+                self.slots.release()
+        problem = f"{type(error).__name__}: {error}" if error is not None else ""
+        self._journal.ended(task.id, task.attempt, state, worker.id if worker else None, stats, problem)
+
+    def _cancelled(self, future: Future, force: bool) -> None:
+        task = self._tasks.get(future.task)
+        if task is None or task.future is not future:
+            return
+        running = task.state is State.RUNNING
+        if not running:
+            future.set_running_or_notify_cancel()
+        self._end(task, "cancelled")
+        self._notify_if_awaited(future)
+        if force and running:
+            worker = next((worker for worker in self.workers if task in worker.inflight), None)
+            if worker is None:
+                return
+            task.doomed = True
+            if task is worker.inflight[0]:
+                self._kill(task, worker)
+            else:
+                self._backend.cancel(task.id, task.attempt, worker.id, force=False)
+
+    def _time_is_up(self, task: Task) -> None:
+        worker = next((worker for worker in self.workers if task in worker.inflight), None)
+        if worker is None:
+            return
+        task.overtime = True
+        if task.failures >= task.spec.retries:
+            task.doomed = True
+            self._fail(task, time_error(task, worker), worker)
+        self._kill(task, worker)
+
+    def _kill(self, task: Task, worker: Worker) -> None:
+        worker.killing = True
+        self._idle.pop(worker.id, None)
+        self._backend.cancel(task.id, task.attempt, worker.id, force=True)
+
+    def _snapshot(self) -> Status:
+        now = time.monotonic()
+        counts = Counter(task.state.value for task in self._tasks.values()) + self._counts
+        tasks = []
+        for task in list(self._tasks.values())[:_STATUS_TASKS]:
+            running = task.state is State.RUNNING
+            worker = next((w.id for w in self.workers if task in w.inflight), task.target)
+            seconds = now - task.since if running and task.since else 0.0
+            tasks.append(TaskStatus(task.id, task.name, task.state.value, worker, task.attempt, seconds))  # type: ignore[arg-type]
+        workers = tuple(worker.status() for worker in self.workers)
+        return Status(
+            self._backend.name, self.name, str(self._journal.path.parent), workers, tuple(tasks), dict(counts)
+        )
+
+    def decode(self, payload: Payload) -> Any:
+        """Unpickle a payload of this run's data plane."""
+        return decode(payload, self.plane)

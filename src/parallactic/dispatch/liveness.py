@@ -1,0 +1,62 @@
+"""Time: limits of running tasks, and heartbeats of workers."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+
+from parallactic.dispatch.task import State, Task
+from parallactic.dispatch.workers import Worker
+
+__all__ = ["Deadlines", "update_responsiveness"]
+
+MISSED_BEATS_SECONDS = 1.0
+"""A worker whose supervisor was silent for this long gets no new work."""
+
+
+class Deadlines:
+    """The limits of running attempts, the nearest first."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, int, Task]] = []
+
+    def add(self, task: Task, now: float) -> bool:
+        """Note the limit of an attempt that starts now; return True if it is the nearest of all."""
+        limits = [limit for limit in (task.spec.timeout, task.spec.walltime) if limit is not None]
+        if not limits:
+            return False
+        entry = (now + min(limits), task.id, task.attempt, task)
+        heapq.heappush(self._heap, entry)
+        return self._heap[0] is entry
+
+    def next(self) -> float | None:
+        """Return when the next limit is due."""
+        self._drop_ended()
+        return self._heap[0][0] if self._heap else None
+
+    def _drop_ended(self) -> None:
+        while self._heap:
+            _, _, attempt, task = self._heap[0]
+            if task.state is State.RUNNING and task.attempt == attempt:
+                return
+            heapq.heappop(self._heap)
+
+    def due(self, now: float) -> Iterator[Task]:
+        """Yield the tasks whose attempt has run for too long."""
+        while (moment := self.next()) is not None and moment <= now:
+            yield heapq.heappop(self._heap)[3]
+
+
+def update_responsiveness(workers: Iterable[Worker], now: float) -> list[Worker]:
+    """Mark workers that have been silent, and return those whose mark was set.
+
+    Silence alone never makes a worker lost: its process may be stopped, or the host busy; what died is reported by
+    its supervisor or by the engine.
+    """
+    silent = []
+    for worker in workers:
+        quiet = worker.last_beat is not None and now - worker.last_beat > MISSED_BEATS_SECONDS
+        if worker.up and quiet and worker.responsive:
+            worker.responsive = False
+            silent.append(worker)
+    return silent

@@ -1,0 +1,86 @@
+"""What the dispatcher knows about one task."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+from parallactic.future import Future
+from parallactic.spec import TaskSpec
+from parallactic.wire.codec import Function
+from parallactic.wire.envelopes import Envelope
+from parallactic.wire.payload import Input, Payload
+
+__all__ = ["Role", "State", "Task"]
+
+
+class State(Enum):
+    """Where a task stands."""
+
+    HELD = "held"
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+
+
+class Role(Enum):
+    """Why a task exists."""
+
+    CALL = 0
+    SETUP = 1
+    """Recorded when it has succeeded, and replayed whenever its worker is replaced."""
+
+    REPLAY = 2
+    """A setup that runs again on a new epoch; nobody waits for it."""
+
+    INITIALIZER = 3
+
+
+class Task:
+    """One task from submit to its end. Owned by the dispatcher's thread."""
+
+    __slots__ = (
+        "arguments", "attempt", "doomed", "epoch", "failures", "function", "future", "id", "name", "overtime", "role",
+        "since", "sources", "spec", "state", "target", "waiting",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        number: int,
+        name: str,
+        function: Function,
+        arguments: Payload,
+        sources: list[Any],
+        spec: TaskSpec,
+        future: Future,
+        target: int | None = None,
+        epoch: int = 0,
+        role: Role = Role.CALL,
+    ) -> None:
+        self.id = number
+        self.name = name
+        self.function = function
+        self.arguments = arguments
+        self.sources = sources
+        self.spec = spec
+        self.future = future
+        self.target = target
+        self.epoch = epoch
+        self.role = role
+        self.state = State.QUEUED
+        self.waiting = 0
+        self.attempt = 0
+        self.failures = 0
+        self.doomed = False
+        self.overtime = False
+        self.since = 0.0
+
+    def envelope(self, worker: int, cores: int) -> Envelope:
+        """Return the task as it goes to a worker."""
+        sources = self.sources
+        inputs: tuple[Input, ...] = ()
+        if sources:
+            inputs = tuple([s if type(s) is Input else s.as_input() for s in sources])
+        return Envelope(
+            self.id, self.attempt, self.name, self.function, self.arguments, inputs, cores, worker, self.spec
+        )

@@ -1,0 +1,73 @@
+"""What the dispatcher knows about one worker, and its lane: the tasks addressed to it."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from parallactic.dispatch.task import Role, Task
+from parallactic.status import WorkerState, WorkerStatus
+
+__all__ = ["Worker"]
+
+
+class Worker:
+    """One worker slot. The process behind it may be replaced; then the epoch grows.
+
+    Parameters
+    ----------
+    number
+        Number of the worker.
+    """
+
+    __slots__ = (
+        "busy_cores", "cores", "done", "epoch", "host", "id", "inflight", "killing", "lane", "last_beat", "log", "pid",
+        "responsive", "setups", "up",
+    )  # fmt: skip
+
+    def __init__(self, number: int) -> None:
+        self.id = number
+        self.epoch = 0
+        self.up = False
+        self.responsive = True
+        self.killing = False
+        self.last_beat: float | None = None
+        self.inflight: deque[Task] = deque()
+        self.lane: deque[Task] = deque()
+        self.setups: list[Task] = []
+        self.host = ""
+        self.pid = 0
+        self.cores = 1
+        self.log = ""
+        self.done = 0
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may be given work."""
+        return self.up and self.responsive and not self.killing
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether a new epoch is brought to the state of the old one by replaying setups."""
+        return bool(self.setups) or any(task.role is Role.SETUP for task in self.lane)
+
+    def state(self) -> WorkerState:
+        """Return its state in a word."""
+        if not self.up:
+            return "lost" if self.epoch else "starting"
+        if not self.responsive:
+            return "unresponsive"
+        return "busy" if self.inflight else "idle"
+
+    def status(self) -> WorkerStatus:
+        """Return a snapshot."""
+        return WorkerStatus(
+            id=self.id,
+            epoch=self.epoch,
+            state=self.state(),
+            host=self.host,
+            pid=self.pid,
+            task=self.inflight[0].name if self.inflight else "",
+            queued=len(self.lane) + max(0, len(self.inflight) - 1),
+            done=self.done,
+            log=self.log,
+        )

@@ -1,0 +1,94 @@
+"""The folder of a run: journal, logs of workers, key. And the end of the interpreter."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from parallactic.backend import RunContext
+from parallactic.errors import InvalidSpec
+from parallactic.wire import auth
+
+__all__ = ["RunFolder", "at_interpreter_exit", "level_number"]
+
+
+class RunFolder:
+    """A folder that only this user can read. A temporary one is removed at the end, a named one is kept."""
+
+    def __init__(self, path: str | os.PathLike[str] | None) -> None:
+        self.kept = path is not None
+        if path is None:
+            self.path = Path(tempfile.mkdtemp(prefix="parallactic-run-"))
+            return
+        self.path = Path(path).absolute()
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidSpec(f"run_dir={str(path)!r} cannot be made: {error.strerror}.") from error
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            raise InvalidSpec(f"run_dir={str(path)!r} cannot be written to.")
+
+    def context(self, name: str, *, insecure: bool, log_level: int) -> RunContext:
+        """Return what a backend must know, with a new key in a file of its own unless `insecure`."""
+        key, key_file = b"", ""
+        if not insecure:
+            key = auth.new_key()
+            descriptor, key_file = tempfile.mkstemp(prefix="key-", dir=self.path)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(key)
+        return RunContext(name, self.path, key, key_file, log_level)
+
+    def close(self, key_file: str) -> None:
+        """Remove the key, and the folder if it is a temporary one."""
+        if key_file:
+            Path(key_file).unlink(missing_ok=True)
+        if not self.kept:
+            shutil.rmtree(self.path)
+
+
+def level_number(level: int | str | None) -> int:
+    """Return a level of `logging` as a number; None is that of the root logger.
+
+    Raises
+    ------
+    InvalidSpec
+        If there is no such level.
+    """
+    if level is None:
+        return logging.getLogger().getEffectiveLevel()
+    if isinstance(level, int):
+        return level
+    known = logging.getLevelNamesMapping()
+    if level.upper() not in known:
+        raise InvalidSpec(f"log_level={level!r} is not a level; there are {', '.join(known)}.")
+    return known[level.upper()]
+
+
+class _Closable(Protocol):
+    def shutdown(self) -> None:
+        """End, waiting for what runs."""
+
+
+_open: weakref.WeakSet[_Closable] = weakref.WeakSet()
+
+
+def at_interpreter_exit(closable: _Closable) -> None:
+    """Shut `closable` down when the interpreter ends, if it still exists then."""
+    _open.add(closable)
+
+
+def _close_all() -> None:
+    for closable in list(_open):
+        closable.shutdown()
+
+
+# `atexit` is too late: it runs after the threads were joined, and a run that waits for its threads would hang.
+_register: Callable[[Callable[[], None]], None] = threading._register_atexit  # type: ignore[attr-defined]
+_register(_close_all)

@@ -1,0 +1,118 @@
+"""A snapshot of a run: its workers, its tasks, its counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["Status", "TaskStatus", "WorkerStatus"]
+
+WorkerState = Literal["starting", "idle", "busy", "unresponsive", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """One worker.
+
+    Parameters
+    ----------
+    id, epoch
+        Its number, and how often it has been replaced.
+    state
+        What it does. `unresponsive` gets no new work; `lost` is being replaced.
+    host, pid
+        Where it runs.
+    task
+        Name of the task it runs, or an empty string.
+    queued
+        Tasks addressed to it that wait.
+    done
+        Tasks it has ended.
+    log
+        File of what it printed, if it has one.
+    """
+
+    id: int
+    epoch: int
+    state: WorkerState
+    host: str
+    pid: int
+    task: str
+    queued: int
+    done: int
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStatus:
+    """One unfinished task."""
+
+    id: int
+    name: str
+    state: Literal["held", "queued", "running"]
+    worker: int | None
+    attempt: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A run at one moment. Prints as a table; `to_dict` is plain data.
+
+    Parameters
+    ----------
+    backend, name, run_dir
+        Which run.
+    workers
+        Every worker.
+    tasks
+        Unfinished tasks, the oldest first; at most a thousand.
+    counts
+        Tasks by state: held (inputs pending), queued, running, finished, failed, cancelled, retried.
+    """
+
+    backend: str
+    name: str
+    run_dir: str
+    workers: tuple[WorkerStatus, ...]
+    tasks: tuple[TaskStatus, ...]
+    counts: Mapping[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return asdict(self)
+
+    def __rich__(self) -> Table:
+        counts = ", ".join(f"{number} {state}" for state, number in self.counts.items() if number)
+        table = Table(title=f"{self.name}: {self.backend}", caption=counts or "no tasks yet")
+        for column in ("worker", "state", "host", "pid", "task", "queued", "done"):
+            table.add_column(
+                column, justify="right" if column in ("worker", "pid", "queued", "done") else "left"
+            )
+        for worker in self.workers:
+            number = str(worker.id) if not worker.epoch else f"{worker.id} (epoch {worker.epoch})"
+            cells = (
+                worker.state,
+                worker.host,
+                str(worker.pid),
+                worker.task,
+                str(worker.queued),
+                str(worker.done),
+            )
+            table.add_row(number, *cells)
+        return table
+
+    def __str__(self) -> str:
+        console = Console(width=110, no_color=True)
+        with console.capture() as capture:
+            console.print(self)
+        return capture.get()
+
+    def _repr_html_(self) -> str:
+        console = Console(record=True, width=110, file=None, quiet=True)
+        console.print(self)
+        return console.export_html(inline_styles=True)

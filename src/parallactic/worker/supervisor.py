@@ -1,0 +1,192 @@
+"""The small parent of every worker process: heartbeat, exit cause, force-kill, log tail.
+
+It never holds the interpreter lock of the process that works, so a task that keeps the lock in C for an hour does not
+look dead. It dies with the client, and its child dies with it. Imports here stay few: a supervisor is small, and a
+replacement is a fork away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+from pathlib import Path
+
+from parallactic.wire import auth
+from parallactic.wire.framing import Channel
+
+__all__ = ["BEAT_SECONDS", "HELLO", "ROLE_LOOP", "ROLE_SUPERVISOR", "Supervisor", "call_client", "tail"]
+
+BEAT_SECONDS = 0.25
+HELLO = struct.Struct("<BIII")
+"""What a process says after it is authenticated: role, worker, epoch, pid."""
+
+ROLE_SUPERVISOR, ROLE_LOOP = 1, 2
+_BEAT, _EXIT, _KILL, _SPAWN, _QUIT = 20, 21, 22, 23, 24  # wire.messages.Kind, without importing pickle
+_TAIL_BYTES = 4096
+
+
+def call_client(address: str, key: bytes, role: int, worker: int, epoch: int) -> Channel:
+    """Connect to the client's socket, authenticate, and say who calls."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(30)
+    sock.connect(address)
+    auth.connect(sock, key)
+    sock.sendall(HELLO.pack(role, worker, epoch, os.getpid()))
+    sock.settimeout(None)
+    return Channel(sock)
+
+
+def tail(path: str, size: int = _TAIL_BYTES) -> str:
+    """Return the last lines of a file, an empty string if there is none."""
+    try:
+        with Path(path).open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - size))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+class Supervisor:
+    """Fork the worker, watch it, and tell the client about it."""
+
+    def __init__(self, address: str, key_file: str, worker: int, epoch: int, log: str) -> None:
+        self._address = address
+        self._key = auth.read_key(key_file)
+        self._worker = worker
+        self._epoch = epoch
+        self._log = log
+        self._channel = call_client(address, self._key, ROLE_SUPERVISOR, worker, epoch)
+        self._child = 0
+        self._pidfd = -1
+        self._kills = 0
+        self._deadline = float("inf")
+
+    def run(self) -> int:
+        """Serve until the client says so or is gone; return the exit code."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._spawn()
+        next_beat = time.monotonic()
+        while True:
+            now = time.monotonic()
+            if now >= next_beat and self._pidfd >= 0:
+                self._tell(_BEAT, {"epoch": self._epoch, "state": self._child_state()})
+                next_beat = now + BEAT_SECONDS
+            if now >= self._deadline:
+                self._kill()
+            poll = select.poll()
+            poll.register(self._channel, select.POLLIN)
+            if self._pidfd >= 0:
+                poll.register(self._pidfd, select.POLLIN)
+            wait = max(0.0, min(next_beat, self._deadline) - time.monotonic())
+            ready = {fd for fd, _ in poll.poll(wait * 1000)}
+            if self._pidfd in ready:
+                self._reap()
+                if self._deadline < float("inf"):
+                    return 0
+            if self._channel.fileno() in ready and not self._obey():
+                return 0
+
+    def _obey(self) -> bool:
+        try:
+            messages = self._channel.receive()
+        except EOFError:
+            self._kill()
+            return False
+        for message in messages:
+            if message.kind == _KILL:
+                self._kill()
+            elif message.kind == _SPAWN:
+                self._epoch = json.loads(message.control)
+                self._spawn()
+            elif message.kind == _QUIT:
+                if self._pidfd < 0:
+                    return False
+                self._deadline = time.monotonic() + float(json.loads(message.control))
+        return True
+
+    def _spawn(self) -> None:
+        self._kills = _oom_kills()
+        supervisor = os.getpid()
+        self._child = os.fork()
+        if self._child == 0:
+            os._exit(self._work(supervisor))
+        self._pidfd = os.pidfd_open(self._child)
+
+    def _work(self, supervisor: int) -> int:
+        os.setpgid(0, 0)
+        self._channel.close()
+        log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        null = os.open(os.devnull, os.O_RDONLY)
+        for source, target in ((null, 0), (log, 1), (log, 2)):
+            os.dup2(source, target)
+        try:
+            from parallactic.worker.loop import Loop, die_with_parent
+
+            die_with_parent(supervisor)
+            Loop(call_client(self._address, self._key, ROLE_LOOP, self._worker, self._epoch)).run()
+        except BaseException:  # noqa: BLE001  (the end of a process: what happened goes to its log)
+            import traceback
+
+            os.write(2, traceback.format_exc().encode())
+            return 70
+        sys.stdout.flush()
+        return 0
+
+    def _kill(self) -> None:
+        for target in (self._child, -self._child):
+            try:
+                os.kill(target, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                continue
+
+    def _reap(self) -> None:
+        os.close(self._pidfd)
+        self._pidfd = -1
+        _, status = os.waitpid(self._child, 0)
+        self._kill_group()
+        code = os.waitstatus_to_exitcode(status)
+        self._tell(
+            _EXIT,
+            {"epoch": self._epoch, "code": code, "oom": _oom_kills() > self._kills, "tail": tail(self._log)},
+        )
+
+    def _kill_group(self) -> None:
+        """End what the worker's tasks started and left behind."""
+        try:
+            os.killpg(self._child, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            return
+
+    def _child_state(self) -> str:
+        try:
+            with Path(f"/proc/{self._child}/stat").open() as file:
+                return "stopped" if file.read().rpartition(")")[2].split()[0] in "Tt" else "running"
+        except OSError:
+            return "running"
+
+    def _tell(self, kind: int, content: dict[str, object]) -> None:
+        try:
+            self._channel.send(kind, json.dumps(content).encode())
+        except OSError:
+            self._kill()
+            os._exit(0)
+
+
+def _oom_kills() -> int:
+    """Count how often the kernel has killed a process of this cgroup, or of this host, for want of memory."""
+    for path in ("/sys/fs/cgroup/memory.events", "/proc/vmstat"):
+        try:
+            with Path(path).open() as file:
+                for line in file:
+                    if line.startswith("oom_kill "):
+                        return int(line.split()[1])
+        except OSError:
+            continue
+    return 0
