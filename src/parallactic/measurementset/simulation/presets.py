@@ -10,6 +10,7 @@ from parallactic.measurementset.simulation.instrument import Effects
 from parallactic.measurementset.simulation.observation import Observation, Scan, SkyField, Window
 from parallactic.measurementset.simulation.rfi import Rfi
 from parallactic.measurementset.simulation.sky import Feeds, Source
+from parallactic.spec import near_match
 
 __all__ = ["FLUX_CALIBRATOR", "PHASE_CALIBRATOR", "RFI_LEVELS", "TARGET", "RfiLevel", "standard_observation"]
 
@@ -128,8 +129,15 @@ def standard_observation(
         integration=integration,
         gap=gap,
         effects=effects or Effects(),
-        rfi=RFI_LEVELS[rfi] if isinstance(rfi, str) else rfi,
+        rfi=_of_level(rfi, nspw) if isinstance(rfi, str) else rfi,
         sefd=sefd,
         autocorrelations=autocorrelations,
         seed=seed,
     )
+
+
+def _of_level(level: RfiLevel, nspw: int) -> tuple[Rfi, ...]:
+    """Return the interference of a level, without what belongs to a second window if there is one alone."""
+    if level not in RFI_LEVELS:
+        raise InvalidSpec(f"rfi={level!r} is no level of interference{near_match(level, RFI_LEVELS)}")
+    return tuple(entry for entry in RFI_LEVELS[level] if entry.spw is None or entry.spw < nspw)
