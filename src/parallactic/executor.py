@@ -150,7 +150,7 @@ class Executor(concurrent.futures.Executor):
         """
         return self.dispatch(fn, args, kwargs, DEFAULT)[0]
 
-    def map(  # type: ignore[override]
+    def map(
         self,
         fn: Callable[..., Any],
         /,
@@ -448,7 +448,17 @@ def _initializing(
     def make(worker: Worker) -> Task:
         future = Future(dispatcher, "initializer")
         # Before every task in the order: a negative number.
-        task = (-1 - worker.id, "initializer", function, arguments, [], spec, future, worker.id, worker.epoch)
-        return Task(*task, role=Role.INITIALIZER)
+        return Task(
+            -1 - worker.id,
+            "initializer",
+            function,
+            arguments,
+            [],
+            spec,
+            future,
+            worker.id,
+            worker.epoch,
+            Role.INITIALIZER,
+        )
 
     return make

@@ -25,19 +25,27 @@ _PROBES = 2
 _CHUNKS_PER_WORKER = 4
 
 
-class _Pool(Protocol):
-    max_workers: Any
+class Pool(Protocol):
+    """What a map needs of an executor."""
 
-    def dispatch(self, fn: Callable[..., Any], args: Any, kwargs: Any, spec: TaskSpec) -> list[Future]: ...
+    @property
+    def max_workers(self) -> int:
+        """Number of workers."""
 
-    def any_worker_up(self) -> bool: ...
+    def dispatch(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], spec: TaskSpec
+    ) -> list[Future]:
+        """Submit one task."""
+
+    def any_worker_up(self) -> bool:
+        """Tell whether a worker has reported."""
 
 
 Items = Sequence[tuple[Any, ...]]
 
 
 def map_items(
-    pool: _Pool,
+    pool: Pool,
     spec: TaskSpec,
     fn: Callable[..., Any],
     iterables: tuple[Iterable[Any], ...],
@@ -64,7 +72,7 @@ def map_items(
 
 
 class _Map:
-    def __init__(self, pool: _Pool, spec: TaskSpec, fn: Callable[..., Any], end: float | None) -> None:
+    def __init__(self, pool: Pool, spec: TaskSpec, fn: Callable[..., Any], end: float | None) -> None:
         self._pool = pool
         self._spec = spec
         name = spec.name or encode_function(fn).qualname.rpartition(".")[2]
@@ -110,7 +118,7 @@ class _Map:
             return None if error is not None else future.result()[0]
 
     def _aim(self, seconds: float, count: int) -> int:
-        fair = -(-count // (_CHUNKS_PER_WORKER * int(self._pool.max_workers)))
+        fair = -(-count // (_CHUNKS_PER_WORKER * self._pool.max_workers))
         return max(1, min(int(_AIM_SECONDS / max(seconds, 1e-7)), fair))
 
     def _results(self, futures: deque[Future]) -> Iterator[Any]:
@@ -141,7 +149,7 @@ class _Map:
         futures: deque[tuple[Future, int]] = deque()
         size = 1 if chunksize == "auto" else min(chunksize, buffersize)
         # Several chunks for each worker must fit into the buffer, or workers wait for the consumer.
-        most = max(1, buffersize // (2 * int(self._pool.max_workers)))
+        most = max(1, buffersize // (2 * self._pool.max_workers))
         room = buffersize
 
         def fill() -> None:

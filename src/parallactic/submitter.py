@@ -42,7 +42,7 @@ class Submitter(concurrent.futures.Executor):
         """Run a function with these options; see ``Executor.submit``."""
         return self._executor.dispatch(fn, args, kwargs, self._spec)[0]
 
-    def map(  # type: ignore[override]
+    def map(
         self,
         fn: Callable[..., Any],
         /,

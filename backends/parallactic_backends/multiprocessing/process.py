@@ -198,11 +198,13 @@ class WorkerProcess:
                 case Kind.DONE:
                     self._emit(Finished(receive_outcome(message), self._number))
                 case Kind.SKIPPED:
-                    self._emit(Skipped(*pickle.loads(message.control), self._number))
+                    task, attempt = pickle.loads(message.control)
+                    self._emit(Skipped(task, attempt, self._number))
                 case Kind.LOG:
                     self._emit(Logged(pickle.loads(message.control)))
                 case Kind.OUTPUT:
-                    self._emit(Printed(*pickle.loads(message.control), self._number))
+                    stream, text = pickle.loads(message.control)
+                    self._emit(Printed(stream, text, self._number))
                 case Kind.READY:
                     self._ready()
 

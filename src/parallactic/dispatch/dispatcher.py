@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -34,11 +34,13 @@ from parallactic.dispatch.journal import Journal
 from parallactic.dispatch.liveness import Deadlines, update_responsiveness
 from parallactic.dispatch.reactor import Reactor
 from parallactic.dispatch.relay import print_lines, relay_record
+from parallactic.dispatch.scheduler import Scheduler
+from parallactic.dispatch.snapshot import snapshot
 from parallactic.dispatch.task import Role, State, Task
 from parallactic.dispatch.workers import Worker
 from parallactic.errors import BackendUnavailable
 from parallactic.future import Future
-from parallactic.status import Status, TaskStatus
+from parallactic.status import Status
 from parallactic.wire.codec import decode
 from parallactic.wire.envelopes import Envelope, Stats
 from parallactic.wire.payload import Input, Payload
@@ -47,9 +49,7 @@ from parallactic.wire.ref import next_key
 __all__ = ["Dispatcher"]
 
 _log = logging.getLogger(__name__)
-_LANE_WINDOW = 8
 _TICK_SECONDS = 0.25
-_STATUS_TASKS = 1000
 
 
 class Dispatcher(Reactor):
@@ -70,13 +70,11 @@ class Dispatcher(Reactor):
         self._cleanup = cleanup
         self._stepping: set[int] = set()
         self._tasks: dict[int, Task] = {}
-        self._ready: deque[Task] = deque()
         self._waiting_for: dict[Future, list[Task]] = {}
         self.workers = [Worker(number) for number in range(backend.max_workers)]
-        self._idle: dict[int, Worker] = {}
-        self._lanes: set[Worker] = set()
+        resources = Resources(backend.total_cores, backend.total_memory)
+        self._scheduler = Scheduler(self.workers, resources, self._launch)
         self._batch: list[Envelope] = []
-        self._resources = Resources(backend.total_cores, backend.total_memory)
         self._deadlines = Deadlines()
         self._next_tick = 0.0
         self._counts: Counter[str] = Counter()
@@ -140,7 +138,10 @@ class Dispatcher(Reactor):
     def status(self) -> Status:
         """Return a snapshot."""
         with self._turn:
-            return self._snapshot()
+            tasks = self._tasks.values()
+            return snapshot(
+                self._backend.name, self.name, self._journal.path.parent, self.workers, tasks, self._counts
+            )
 
     def close(self, *, cancel: bool, kill: bool, grace: float) -> None:
         """Take no more tasks; end when the last one has ended, or cancel what waits, or kill what runs."""
@@ -173,9 +174,11 @@ class Dispatcher(Reactor):
             self._next_tick = now + _TICK_SECONDS
             for worker in update_responsiveness(self.workers, now):
                 _log.warning("worker %d on %s is silent; it gets no new work", worker.id, worker.host)
-                self._idle.pop(worker.id, None)
-        if self._ready or self._lanes:
-            self._assign()
+                self._scheduler.unavailable(worker)
+        self._scheduler.assign()
+        if self._batch:
+            batch, self._batch = self._batch, []
+            self._backend.launch(batch)
         self._journal.flush()
         if self._closing and not self._tasks and not self.inbox:
             self.finished = True
@@ -236,11 +239,9 @@ class Dispatcher(Reactor):
                 continue
             if task.sources and not self._await_inputs(task):
                 continue
-            if task.target is None:
-                if not task.waiting:
-                    self._ready.append(task)
-            else:
-                self._join_lane(task, self.workers[task.target])
+            if task.target is not None and self._is_stranded(task, self.workers[task.target]):
+                continue
+            self._scheduler.queue(task)
 
     def _await_inputs(self, task: Task) -> bool:
         """Count the inputs that are missing; return False if one of them has failed."""
@@ -267,83 +268,29 @@ class Dispatcher(Reactor):
             task.waiting -= 1
             if not task.waiting:
                 task.state = State.QUEUED
-                if task.target is None:
-                    self._ready.append(task)
-                else:
-                    self._lanes.add(self.workers[task.target])
+                self._scheduler.inputs_arrived(task)
 
-    def _join_lane(self, task: Task, worker: Worker) -> None:
+    def _is_stranded(self, task: Task, worker: Worker) -> bool:
+        """Fail a task that is addressed to an epoch which is gone; return whether it was."""
         if task.role is Role.CALL and task.epoch != worker.epoch and not worker.keeps_state:
             self._fail(task, state_lost(task, worker))
-            return
-        worker.lane.append(task)
-        self._lanes.add(worker)
+            return True
+        return False
 
     # Handing out
 
-    def _assign(self) -> None:
-        ready, idle = self._ready, self._idle
-        while ready and idle:
-            task = ready[0]
-            if task.state is State.DONE:
-                ready.popleft()
-                continue
-            worker = self._choose(task)
-            if worker is None or not self._resources.fits(task, worker.cores):
-                break
-            ready.popleft()
-            self._launch(task, worker)
-        for worker in list(self._lanes):
-            self._fill(worker)
-        if self._batch:
-            batch, self._batch = self._batch, []
-            self._backend.launch(batch)
-
-    def _choose(self, task: Task) -> Worker | None:
-        """Return an idle worker that has nothing older to do."""
-        for worker in self._idle.values():
-            lane = worker.lane
-            if not lane or lane[0].id > task.id or lane[0].waiting:
-                return worker
-        return None
-
-    def _fill(self, worker: Worker) -> None:
-        """Hand over tasks of a lane, several ahead so that the worker need not wait for the next."""
-        lane, inflight = worker.lane, worker.inflight
-        while lane and worker.usable and len(inflight) < _LANE_WINDOW:
-            task = lane[0]
-            if task.state is State.DONE:
-                lane.popleft()
-                continue
-            if task.waiting or not self._resources.fits(task, worker.cores):
-                return
-            if inflight and (
-                task.spec.retries
-                or inflight[-1].spec.retries
-                or inflight[-1].role is not Role.CALL
-                or (self._ready and self._ready[0].id < task.id)
-            ):
-                # What may be repeated, and what must not be overtaken, is alone in its turn.
-                return
-            lane.popleft()
-            self._launch(task, worker)
-        if not lane:
-            self._lanes.discard(worker)
-
-    def _launch(self, task: Task, worker: Worker) -> None:
+    def _launch(self, task: Task, worker: Worker) -> bool:
         if not task.attempt and not task.future.set_running_or_notify_cancel():
             self._end(task, "cancelled")
-            return
+            return False
         task.attempt += 1
         task.overtime = False
         task.state = State.RUNNING
-        self._resources.take(task, worker.cores)
-        self._idle.pop(worker.id, None)
-        worker.inflight.append(task)
-        if len(worker.inflight) == 1:
+        if not worker.inflight:
             self._begins(task)
         self._batch.append(task.envelope(worker.id, task.spec.cores or worker.cores))
         self._journal.launched(task.id, task.attempt, worker.id)
+        return True
 
     def _begins(self, task: Task) -> None:
         """Start the clock of an attempt that is now at the head of its worker."""
@@ -375,23 +322,12 @@ class Dispatcher(Reactor):
 
     def _leave(self, worker: Worker, number: int, attempt: int) -> Task | None:
         """Take an attempt off its worker; None if it is not there (any more)."""
-        inflight = worker.inflight
-        for task in inflight:
-            if task.id == number and task.attempt == attempt:
-                was_head = task is inflight[0]
-                inflight.remove(task)
-                break
-        else:
-            return None
-        self._resources.give_back(task, worker.cores)
-        if inflight and was_head:
-            self._begins(inflight[0])
-            if inflight[0].doomed:
-                self._kill(inflight[0], worker)
-        elif not inflight and worker.usable:
-            self._idle[worker.id] = worker
-        if worker.lane:
-            self._lanes.add(worker)
+        task, promoted = self._scheduler.leave(worker, number, attempt)
+        if promoted:
+            head = worker.inflight[0]
+            self._begins(head)
+            if head.doomed:
+                self._kill(head, worker)
         return task
 
     def _skipped(self, event: Skipped) -> None:
@@ -410,16 +346,10 @@ class Dispatcher(Reactor):
         worker.responsive = responsive
         if responsive:
             _log.info("worker %d on %s answers again", worker.id, worker.host)
-            self._available(worker)
+            self._scheduler.available(worker)
         else:
             _log.warning("worker %d on %s is stopped; it gets no new work", worker.id, worker.host)
-            self._idle.pop(worker.id, None)
-
-    def _available(self, worker: Worker) -> None:
-        if worker.usable and not worker.inflight:
-            self._idle[worker.id] = worker
-        if worker.lane:
-            self._lanes.add(worker)
+            self._scheduler.unavailable(worker)
 
     def _worker_up(self, event: WorkerUp) -> None:
         worker = self.workers[event.worker]
@@ -433,7 +363,7 @@ class Dispatcher(Reactor):
         for task in first:
             self._tasks[task.id] = task
         worker.lane.extendleft(reversed(first))
-        self._available(worker)
+        self._scheduler.available(worker)
 
     def _replay(self, setup: Task) -> Task:
         future = Future(self, setup.name)
@@ -443,10 +373,8 @@ class Dispatcher(Reactor):
 
     def _worker_down(self, event: WorkerDown) -> None:
         worker = self.workers[event.worker]
-        inflight = list(worker.inflight)
-        worker.inflight.clear()
+        inflight = self._scheduler.leave_all(worker)
         worker.up, worker.epoch, worker.last_beat = False, event.epoch + 1, None
-        self._idle.pop(worker.id, None)
         self._journal.note("down", worker=worker.id, epoch=event.epoch, cause=event.cause)
         if not self._closing:
             _log.warning("%s", event.message)
@@ -454,10 +382,8 @@ class Dispatcher(Reactor):
         begun = next(
             (i + 1 for i, task in enumerate(inflight) if (task.id, task.attempt) == event.started), 0
         )
-        for task in inflight:
-            self._resources.give_back(task, worker.cores)
         for task in reversed(inflight[begun:]):
-            self._back_to_queue(task, worker)
+            self._back_to_queue(task)
         if not keeps:
             stranded = [task for task in worker.lane if task.role is Role.CALL]
             for task in stranded:
@@ -472,16 +398,11 @@ class Dispatcher(Reactor):
             worker.lane.remove(task)
             self._tasks.pop(task.id, None)
 
-    def _back_to_queue(self, task: Task, worker: Worker) -> None:
-        """Put an attempt that never began back to the front."""
-        if task.state is State.DONE:
-            return
-        task.state = State.QUEUED
-        if task.target is None:
-            self._ready.appendleft(task)
-        else:
-            worker.lane.appendleft(task)
-            self._lanes.add(worker)
+    def _back_to_queue(self, task: Task) -> None:
+        """Put an attempt back to the front, to be launched again."""
+        if task.state is not State.DONE:
+            task.state = State.QUEUED
+            self._scheduler.queue(task, front=True)
 
     def _lost(self, event: Lost) -> None:
         task = self._tasks.get(event.task)
@@ -531,8 +452,7 @@ class Dispatcher(Reactor):
             return
         self._counts["retried"] += 1
         self._journal.ended(task.id, task.attempt, "retry", worker.id, stats, str(error))
-        task.state = State.QUEUED
-        self._back_to_queue(task, worker)
+        self._back_to_queue(task)
 
     def _replay_failed(self, task: Task, error: BaseException, worker: Worker) -> None:
         _log.error("setup %s failed on the new worker %d: %s", task.name, worker.id, error)
@@ -604,22 +524,8 @@ class Dispatcher(Reactor):
 
     def _kill(self, task: Task, worker: Worker) -> None:
         worker.killing = True
-        self._idle.pop(worker.id, None)
+        self._scheduler.unavailable(worker)
         self._backend.cancel(task.id, task.attempt, worker.id, force=True)
-
-    def _snapshot(self) -> Status:
-        now = time.monotonic()
-        counts = Counter(task.state.value for task in self._tasks.values()) + self._counts
-        tasks = []
-        for task in list(self._tasks.values())[:_STATUS_TASKS]:
-            running = task.state is State.RUNNING
-            worker = next((w.id for w in self.workers if task in w.inflight), task.target)
-            seconds = now - task.since if running and task.since else 0.0
-            tasks.append(TaskStatus(task.id, task.name, task.state.value, worker, task.attempt, seconds))  # type: ignore[arg-type]
-        workers = tuple(worker.status() for worker in self.workers)
-        return Status(
-            self._backend.name, self.name, str(self._journal.path.parent), workers, tuple(tasks), dict(counts)
-        )
 
     def decode(self, payload: Payload) -> Any:
         """Unpickle a payload of this run's data plane."""
