@@ -13,6 +13,7 @@ from parallactic.measurementset.metadata import (
     State,
 )
 from parallactic.measurementset.ms import MeasurementSet
+from parallactic.measurementset.multims import build_multi_ms
 from parallactic.measurementset.selection import Selected, Selection
 from parallactic.measurementset.staging import check_output, staged
 
@@ -30,6 +31,7 @@ __all__ = [
     "SpectralWindow",
     "State",
     "add_columns",
+    "build_multi_ms",
     "check_output",
     "create_ms",
     "staged",

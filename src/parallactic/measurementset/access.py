@@ -92,8 +92,13 @@ def _fetch(
             if low == high:
                 continue
             part = block[: stop - start]
-            _into(handle, column, section, shape, start, part)
-            np.take(part, rows[low:high] - start, axis=0, out=out[low:high])
+            try:
+                _into(handle, column, section, shape, start, part)
+            except RuntimeError:
+                # Rows of another shape lie between ours, as where spectral windows take turns.
+                _into(handle.selectrows(rows[low:high]), column, section, shape, 0, out[low:high])
+            else:
+                np.take(part, rows[low:high] - start, axis=0, out=out[low:high])
 
 
 def _into(
