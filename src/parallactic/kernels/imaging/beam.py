@@ -100,7 +100,7 @@ def _main_lobe(
         raise InvalidSpec("the point spread function has no peak at the centre; is it normalised?")
     lobe_mask = labels == labels[cx, cy]
     lobe = ndimage.find_objects(lobe_mask.astype(np.intp))[0]
-    margin = 2
+    margin = 8  # so that the ends of the splines do not matter
     window = tuple(slice(max(0, s.start - margin), s.stop + margin) for s in lobe)
     if any(s.start == 0 or s.stop == n for s, n in zip(lobe, psf.shape, strict=True)):
         raise InvalidSpec(
@@ -115,7 +115,7 @@ def _main_lobe(
     py = np.arange(-oy * fine, (patch.shape[1] - 1 - oy) * fine + 1) / fine
     gx, gy = np.meshgrid(px, py, indexing="ij")
     values = (
-        ndimage.map_coordinates(patch, [gx + ox, gy + oy], order=3, mode="nearest") if fine > 1 else patch
+        ndimage.map_coordinates(patch, [gx + ox, gy + oy], order=5, mode="nearest") if fine > 1 else patch
     )
     inner, _ = ndimage.label(values > cutoff)
     inside = inner == inner[ox * fine, oy * fine]

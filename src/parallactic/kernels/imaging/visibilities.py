@@ -67,5 +67,6 @@ def stokes_i(
     good = ~(flag[..., 0] | flag[..., 1])
     mean = np.float32(0.5) * (weight[..., 0] + weight[..., 1])
     good &= (mean > 0) & np.isfinite(mean) & np.isfinite(data[..., 0]) & np.isfinite(data[..., 1])
-    values = np.where(good, np.complex64(0.5) * (data[..., 0] + data[..., 1]), np.complex64(0))
+    values = np.zeros(good.shape, np.complex64)
+    values[good] = np.complex64(0.5) * (data[good, 0] + data[good, 1])
     return values, np.where(good, mean, np.float32(0))
