@@ -55,7 +55,8 @@ def write_main(
         If it cannot be written; what was begun is removed.
     """
     index = ms.index
-    order = np.lexsort([index.antenna2[rows], index.antenna1[rows], index.ddid[rows], index.time[rows]])
+    keys = (index.antenna2[rows], index.antenna1[rows], index.ddid[rows], index.time[rows])
+    order = np.lexsort(keys)
     rows = rows[order]
     target = Path(path)
     try:

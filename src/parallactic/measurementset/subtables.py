@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,10 @@ from parallactic.errors import InvalidSpec
 from parallactic.measurementset.metadata import CORRELATIONS, Antenna, Field, SpectralWindow, State
 from parallactic.measurementset.tables import opened
 
-__all__ = ["SubTables", "fill_subtables"]
+__all__ = ["SubTables", "add_history", "fill_subtables"]
+
+_UNIX_EPOCH = 40587 * 86400.0
+"""1970-01-01 in seconds of MJD."""
 
 _NUMBERS = {name: number for number, name in CORRELATIONS.items()}
 
@@ -73,6 +77,15 @@ def fill_subtables(path: str | os.PathLike[str], tables: SubTables, history: Seq
     _fill(source, _source(tables, middle, length))
 
 
+def add_history(path: str | os.PathLike[str], messages: Sequence[str]) -> None:
+    """Append `messages`, dated now, to the HISTORY of the set at `path`."""
+    now = time.time() + _UNIX_EPOCH
+    place = Path(path) / "HISTORY"
+    with opened(place) as handle:
+        start = handle.nrows()
+    _fill(place, _history(messages, now), start)
+
+
 def _fill(path: Path, columns: dict[str, Any], start: int = 0) -> None:
     nrow = len(next(iter(columns.values())))
     if not nrow:
@@ -97,12 +110,12 @@ def _antenna(antennas: Sequence[Antenna]) -> dict[str, Any]:
     }
 
 
-def _field(fields: Sequence[Field], time: float) -> dict[str, Any]:
+def _field(fields: Sequence[Field], begin: float) -> dict[str, Any]:
     n = len(fields)
     return {
         "NAME": [f.name for f in fields],
         "CODE": [f.code for f in fields],
-        "TIME": np.full(n, time),
+        "TIME": np.full(n, begin),
         "NUM_POLY": np.zeros(n, dtype=np.int32),
         "SOURCE_ID": np.array([f.source for f in fields], dtype=np.int32),
         "PHASE_DIR": np.array([f.direction for f in fields]).reshape(n, 1, 2),
@@ -194,11 +207,11 @@ def _state(states: Sequence[State]) -> dict[str, Any]:
     }
 
 
-def _history(messages: Sequence[str], time: float) -> dict[str, Any]:
+def _history(messages: Sequence[str], when: float) -> dict[str, Any]:
     n = len(messages)
     empty = {"shape": [n, 1], "array": [""] * n}
     return {
-        "TIME": np.full(n, time),
+        "TIME": np.full(n, when),
         "OBSERVATION_ID": np.zeros(n, dtype=np.int32),
         "MESSAGE": list(messages),
         "PRIORITY": ["INFO"] * n,
