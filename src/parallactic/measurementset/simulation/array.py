@@ -126,12 +126,22 @@ class Geometry:
         return float(self._measures.measure(direction, "azel")["m1"]["value"])
 
     def parallactic_angle(self, time: float, ra: float, dec: float) -> npt.NDArray[np.float64]:
-        """Return every antenna's parallactic angle, (nant,) in radians, from north through east."""
+        """Return every antenna's parallactic angle, (nant,) in radians, from north through east.
+
+        By CASA's convention, so that its tools undo it: north is that of the date, and the zenith lies in the
+        direction from the centre of the Earth (a true vertical differs by up to a degree for high sources).
+        """
         angles = []
         for site in range(1, len(self._sites)):
             direction = self._frame(time, ra, dec, site=site)
-            zenith = self._measures.direction("azel", "0deg", "90deg")
-            angles.append(self._measures.posangle(direction, zenith).get_value("rad"))
+            apparent = self._measures.measure(direction, "hadec")
+            hour, declination = apparent["m0"]["value"], apparent["m1"]["value"]
+            x, y, z = self._positions[site - 1]
+            latitude = np.arctan2(z, np.hypot(x, y))
+            towards_east = np.cos(latitude) * np.sin(hour)
+            towards_north = np.sin(latitude) * np.cos(declination)
+            towards_north -= np.cos(latitude) * np.sin(declination) * np.cos(hour)
+            angles.append(np.arctan2(towards_east, towards_north))
         return np.array(angles, dtype=np.float64)
 
     def _frame(self, time: float, ra: float, dec: float, *, site: int) -> dict[str, object]:
