@@ -59,7 +59,7 @@ lint: setup-test
 	@echo "== mypy"
 	@$(PY) -m mypy
 	@echo "== import-linter"
-	@$(PY) -c 'import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())'
+	@$(PY) -c 'import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_logo=True))'
 
 format: setup-test
 	@$(PY) -m ruff format .

@@ -59,7 +59,7 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     """Check the floors of the sources in `folder`, where the packages are found before the installed ones."""
     code = (
         "import sys; sys.path.insert(0, '.'); from importlinter.cli import lint_imports; "
-        "sys.exit(lint_imports(no_cache=True))"
+        "sys.exit(lint_imports(no_cache=True, no_logo=True))"
     )
     return run(sys.executable, "-c", code, cwd=folder)
 
