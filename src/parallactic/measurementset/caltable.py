@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import os
-import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from casacore.tables import default_ms_subtable, makearrcoldesc, makescacoldesc, maketabdesc, table
 from numpy.typing import NDArray
 
-from parallactic.errors import InvalidSpec, ParallacticError
-from parallactic.measurementset.ms import MeasurementSet
-from parallactic.measurementset.staging import check_output, remove, staged
+from parallactic.errors import InvalidSpec
+from parallactic.measurementset.staging import check_output
 from parallactic.measurementset.tables import is_table, opened, read_columns
 from parallactic.spec import near_match
 
-__all__ = ["CalTable", "Solutions", "check_caltable_output", "read_caltable", "write_caltable"]
-
-_FORMAT = "6.7.0-31"
-"""The CASA whose conventions the tables follow: CASA decides by this keyword how to read a delay."""
-
-_FLOAT_KINDS = ("K Jones",)
-_KEYS = ("times", "fields", "scans", "observations")
+__all__ = ["CalTable", "Solutions", "check_caltable_output", "read_caltable"]
 
 
 @dataclass(frozen=True)
@@ -130,7 +121,8 @@ def check_caltable_output(path: str | os.PathLike[str], *, append: bool) -> None
     if not append or not place.exists():
         if place.exists():
             raise InvalidSpec(
-                f"caltable={os.fspath(path)!r} exists already; remove it, choose another name, or give append=True."
+                f"caltable={os.fspath(path)!r} exists already; remove it, choose another name, or give "
+                "append=True."
             )
         check_output(path, "caltable")
         return
@@ -159,7 +151,8 @@ def _check_kind(place: Path) -> str:
 def read_caltable(path: str | os.PathLike[str]) -> CalTable:
     """Read a calibration table of ours or of CASA's.
 
-    Rows of one window, time, field, scan and observation make up one slot. An antenna without a row in it is flagged.
+    Rows of one window, time, field, scan and observation make up one slot. An antenna without a row in it is
+    flagged.
 
     Raises
     ------
@@ -250,57 +243,3 @@ def _slots(
         refants=refants,
         **filled,
     )
-
-
-def write_caltable(
-    path: str | os.PathLike[str],
-    ms: MeasurementSet,
-    kind: str,
-    solutions: Sequence[Solutions],
-    *,
-    append: bool = False,
-) -> None:
-    """Write a calibration table, aside first, then renamed.
-
-    Parameters
-    ----------
-    path
-        The table.
-    ms
-        The set that was solved; its ANTENNA, FIELD, OBSERVATION and SPECTRAL_WINDOW are copied.
-    kind
-        ``"G Jones"``, ``"B Jones"``, ``"T Jones"`` or ``"K Jones"``.
-    solutions
-        One entry for each window that was solved.
-    append
-        Add to the table if there is one already.
-
-    Raises
-    ------
-    InvalidSpec
-        If the table exists and `append` is not set, or is of another kind or another array, or has one of
-        these solutions already.
-    """
-    place = Path(os.fspath(path)).expanduser().absolute()
-    check_caltable_output(place, append=append)
-    if not place.exists():
-        with staged(place, "caltable") as partial:
-            _build(partial, ms, kind, solutions)
-        return
-    merged = _merged(read_caltable(place), ms, kind, solutions, place)
-    aside = place.with_name(f"{place.name}.before-{secrets.token_hex(4)}")
-    with staged(place.with_name(f"{place.name}.appended-{secrets.token_hex(4)}"), "caltable") as partial:
-        _build(partial, ms, kind, merged)
-        place.rename(aside)
-        try:
-            partial.rename(place)
-            # What `staged` renames at its end is gone to its place already: it gets the old table, to remove.
-            aside.rename(partial)
-        except OSError as error:
-            aside.rename(place)
-            raise ParallacticError(
-                f"{place} could not be replaced by the appended table: {error}."
-            ) from error
-        remove(partial)
-        partial.mkdir()
-    remove(Path(str(partial).rpartition(".partial-")[0]))

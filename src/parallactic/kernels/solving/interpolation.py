@@ -6,7 +6,7 @@ Phases are taken the short way round between neighbours. Outside the range the n
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,11 +40,11 @@ def brackets(
 
 def interpolate_time(
     times: NDArray[np.float64],
-    gains: NDArray[np.complex128],
+    gains: NDArray[Any],
     flags: NDArray[np.bool_],
     wanted: NDArray[np.float64],
     kind: Interpolation,
-) -> tuple[NDArray[np.complex128], NDArray[np.bool_]]:
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Interpolate solutions to the times `wanted`.
 
     A flagged solution spoils what lies between it and its neighbours (``"linear"``), or what is nearest to
@@ -55,7 +55,7 @@ def interpolate_time(
     times
         Of the solutions, seconds, rising strictly, float64 (nslot,).
     gains, flags
-        complex128 and bool (nslot, ...).
+        complex128, or float64 (delays, interpolated linearly), and bool; (nslot, ...).
     wanted
         Seconds, float64 (ntime,).
     kind
@@ -72,6 +72,8 @@ def interpolate_time(
         return gains[nearest], flags[nearest]
     fraction = fraction.reshape(-1, *(1,) * (gains.ndim - 1))
     bad = (flags[low] & (fraction < 1.0)) | (flags[high] & (fraction > 0.0))
+    if not np.iscomplexobj(gains):
+        return (1.0 - fraction) * gains[low] + fraction * gains[high], bad
     return polar_mean(gains[low], gains[high], fraction), bad
 
 
@@ -140,16 +142,18 @@ def _near_flags(
 
 
 def fill_gaps(
-    gains: NDArray[np.complex128], flags: NDArray[np.bool_], widest: int
+    gains: NDArray[np.complex128], flags: NDArray[np.bool_], widest: int, axis: int = -1
 ) -> tuple[NDArray[np.complex128], NDArray[np.bool_]]:
     """Fill runs of at most `widest` flagged channels from the good channels on both of their sides.
 
     Parameters
     ----------
     gains, flags
-        complex128 and bool (nsolution, nchan).
+        complex128 and bool, of any one shape.
     widest
         The longest run that is filled, in channels. 0 fills none. Runs at the edges of the band stay.
+    axis
+        That of the channels.
 
     Returns
     -------
@@ -157,13 +161,14 @@ def fill_gaps(
         Gains and flags, new arrays.
     """
     gains, flags = gains.copy(), flags.copy()
-    for row in range(len(gains)):
-        good = np.flatnonzero(~flags[row])
-        for left, right in pairwise(good):
+    rows = np.moveaxis(gains, axis, -1)
+    row_flags = np.moveaxis(flags, axis, -1)
+    for place in np.ndindex(rows.shape[:-1]):
+        row, row_flag = rows[place], row_flags[place]
+        for left, right in pairwise(np.flatnonzero(~row_flag)):
             if 1 < right - left <= widest + 1:
                 inside = np.arange(left + 1, right)
                 fraction = (inside - left) / (right - left)
-                ends = gains[row, [left]], gains[row, [right]]
-                gains[row, inside] = polar_mean(ends[0], ends[1], fraction)
-                flags[row, inside] = False
+                row[inside] = polar_mean(row[left], row[right], fraction)
+                row_flag[inside] = False
     return gains, flags

@@ -1,0 +1,199 @@
+"""One unit of a solve: read, correct beforehand, average, solve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parallactic.kernels.solving import (
+    BaselineSums,
+    CalMode,
+    baseline_matrix,
+    constrain_data,
+    constrain_gains,
+    formal_errors,
+    solve_gains,
+)
+from parallactic.measurementset import MeasurementSet
+from parallactic.tasks.apply_chain import Link, correct_rows, missing_windows
+from parallactic.tasks.calibrate_plan import SolveUnit
+from parallactic.tasks.setmodel_stokes import stokes_to_correlations
+
+__all__ = ["GainType", "SolveParameters", "SolvedIntervals", "solve_unit"]
+
+GainType = Literal["G", "B", "T"]
+
+_RECEPTORS = {"RR": 0, "LL": 1, "XX": 0, "YY": 1}
+_BLOCK = 64
+"""Channel groups solved at a time, to bound the memory of full matrices."""
+
+
+@dataclass(frozen=True)
+class SolveParameters:
+    """What every unit of one solve is told.
+
+    Attributes
+    ----------
+    gaintype, calmode, minblperant, minsnr, corrdepflags
+        As in `calibrate`.
+    groups
+        For each window the solution channel of each of its channels, −1 for those not selected.
+    correlations
+        For each polarization which of its correlations are selected.
+    model
+        Where the model comes from: the column, a unit point source, or the Stokes parameters given.
+    smodel
+        Stokes I, Q, U, V of a point source at the phase centre, if `model` is ``"smodel"``.
+    chain
+        Tables that are applied beforehand.
+    """
+
+    gaintype: GainType
+    calmode: CalMode
+    minblperant: int
+    minsnr: float
+    corrdepflags: bool
+    groups: tuple[NDArray[np.int64], ...]
+    correlations: tuple[NDArray[np.bool_], ...]
+    model: Literal["column", "unit", "smodel"]
+    smodel: tuple[float, float, float, float]
+    chain: tuple[Link, ...]
+
+
+@dataclass(frozen=True)
+class SolvedIntervals:
+    """Solutions of one unit; only intervals in which something could be solved.
+
+    Attributes
+    ----------
+    kept
+        Places in the unit's intervals.
+    times
+        Weighted mean times, s.
+    gains, flags, errors, snr, weights
+        (nslot, nant, ngroup, nreceptor); phases not referred yet.
+    attempted
+        Number of intervals of the unit.
+    low_snr, unconverged
+        Numbers of solutions flagged for either reason.
+    """
+
+    kept: NDArray[np.int64]
+    times: NDArray[np.float64]
+    gains: NDArray[np.complex128]
+    flags: NDArray[np.bool_]
+    errors: NDArray[np.float64]
+    snr: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    attempted: int
+    low_snr: int
+    unconverged: int
+
+
+def solve_unit(unit: SolveUnit, vis: str, parameters: SolveParameters) -> SolvedIntervals:
+    """Solve the intervals of one unit.
+
+    Parameters
+    ----------
+    unit
+        Rows and intervals.
+    vis
+        The set.
+    parameters
+        As of the whole solve.
+    """
+    ms = MeasurementSet(vis)
+    sums = _average(ms, unit, parameters)
+    return _solve(unit, sums, parameters)
+
+
+def _average(ms: MeasurementSet, unit: SolveUnit, parameters: SolveParameters) -> BaselineSums:
+    nslot = len(unit.intervals)
+    ngroup = 1 + max(int(groups.max(initial=0)) for groups in _groups_used(ms, unit, parameters))
+    sums = BaselineSums(nslot, len(ms.antennas), ngroup)
+    slot_of = np.full(len(ms.index), -1, dtype=np.int64)
+    slot_of[unit.rows] = unit.slots
+    columns = ["DATA", "flags", "weights", *(["MODEL_DATA"] if parameters.model == "column" else [])]
+    start = unit.intervals[0].start
+    for rows, read in ms.chunks(unit.rows, columns):
+        ddid = int(ms.index.ddid[rows[0]])
+        description = ms.data_descriptions[ddid]
+        if missing_windows(parameters.chain, [description.spw]):
+            continue
+        data, weights, flags = read["DATA"], read["weights"], read["flags"]
+        names = ms.correlations(ddid)
+        scales = np.ones((len(rows), len(names)))
+        bad = correct_rows(ms, parameters.chain, rows, data, scales, [True] * len(parameters.chain))
+        flags |= bad
+        if not parameters.corrdepflags:
+            flags |= flags.any(axis=2, keepdims=True)
+        if parameters.chain:
+            weights = (weights * scales[:, np.newaxis, :]).astype(np.float32)
+        chosen = parameters.correlations[description.polarization]
+        receptors = np.array(
+            [_RECEPTORS.get(name, -1) if ok else -1 for name, ok in zip(names, chosen, strict=True)],
+            dtype=np.int64,
+        )
+        model = read["MODEL_DATA"] if parameters.model == "column" else _point_source(parameters, names, data)
+        sums.add(
+            data, model, weights, flags, ms.index.antenna1[rows], ms.index.antenna2[rows],
+            ms.index.time[rows] - start, slot_of[rows], parameters.groups[description.spw], receptors,
+        )  # fmt: skip
+    return sums
+
+
+def _groups_used(ms: MeasurementSet, unit: SolveUnit, parameters: SolveParameters) -> list[NDArray[np.int64]]:
+    return [parameters.groups[ms.data_descriptions[d].spw] for d in np.unique(ms.index.ddid[unit.rows])]
+
+
+def _point_source(
+    parameters: SolveParameters, names: Sequence[str], data: NDArray[np.complex64]
+) -> NDArray[np.complex64]:
+    stokes = parameters.smodel if parameters.model == "smodel" else (1.0, 0.0, 0.0, 0.0)
+    values = stokes_to_correlations(np.array(stokes)[np.newaxis], names)
+    return np.broadcast_to(values.astype(np.complex64), data.shape)
+
+
+def _solve(unit: SolveUnit, sums: BaselineSums, parameters: SolveParameters) -> SolvedIntervals:
+    products, weights = sums.products, sums.weights
+    if parameters.gaintype == "T":
+        products, weights = products.sum(axis=2, keepdims=True), weights.sum(axis=2, keepdims=True)
+    nslot, ngroup, nreceptor, nant = products.shape[:4]
+    shape = (nslot, nant, ngroup, nreceptor)
+    gains, flags = np.ones(shape, dtype=np.complex128), np.ones(shape, dtype=np.bool_)
+    errors, snr, curvature = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    unconverged = low = 0
+    for slot in range(nslot):
+        for first in range(0, ngroup, _BLOCK):
+            block = slice(first, min(first + _BLOCK, ngroup))
+            V, W = baseline_matrix(products[slot, block], weights[slot, block])
+            V, W = constrain_data(V, W, parameters.calmode)
+            for group in range(block.start, block.stop):
+                solution = solve_gains(V[group - first], W[group - first], parameters.minblperant)
+                error, ratio = formal_errors(solution)
+                sure = solution.converged[:, np.newaxis] & solution.solved
+                good = sure & (ratio >= parameters.minsnr)
+                unconverged += int((solution.solved & ~sure).sum())
+                low += int((sure & ~good).sum())
+                gains[slot, :, group] = constrain_gains(solution.gains, parameters.calmode).T
+                flags[slot, :, group] = ~good.T
+                errors[slot, :, group], snr[slot, :, group] = error.T, ratio.T
+                curvature[slot, :, group] = np.where(solution.solved, solution.curvature, 0.0).T
+    kept = np.flatnonzero((curvature > 0).any(axis=(1, 2, 3)))
+    times = unit.intervals[0].start + sums.times[kept] / sums.time_weights[kept]
+    return SolvedIntervals(
+        kept,
+        times,
+        gains[kept],
+        flags[kept],
+        errors[kept],
+        snr[kept],
+        curvature[kept],
+        nslot,
+        low,
+        unconverged,
+    )
