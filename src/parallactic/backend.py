@@ -1,8 +1,8 @@
 """The contract between the core and a backend: a thin transport to a real engine.
 
-A backend owns no policy. It starts workers, hands tasks to them, stops them, and reports what happened as events;
-order, dependencies, retries, timeouts, cancellation and status are the core's. Its methods are called from one
-thread, the dispatcher's, and must not block; events may be emitted from any thread.
+A backend owns no policy. It starts workers, hands tasks to them, stops them, and reports what happened as
+events; order, dependencies, retries, timeouts, cancellation and status are the core's. Its methods are called
+from one thread, the dispatcher's, and must not block; events may be emitted from any thread.
 """
 
 from __future__ import annotations
@@ -237,7 +237,9 @@ class Emit(Protocol):
         """Have `callback` called on the dispatcher's thread whenever `source` can be read."""
 
     def watch_writable(self, source: Any, callback: Callable[[], None] | None) -> None:
-        """Have `callback` called as well when the watched `source` can be written, or no longer if it is None."""
+        """Have `callback` called as well when the watched `source` can be written, or no longer if it is
+        None.
+        """
 
     def unwatch(self, source: Any) -> None:
         """Stop watching `source`."""
@@ -293,21 +295,23 @@ class Backend(ABC):
 
     @abstractmethod
     def launch(self, envelopes: Sequence[Envelope]) -> None:
-        """Hand over tasks. A worker runs those addressed to it one at a time, in the order they were handed."""
+        """Hand over tasks. A worker runs those addressed to it one at a time, in the order they were
+        handed.
+        """
 
     @abstractmethod
     def cancel(self, task: int, attempt: int, worker: int | None, *, force: bool) -> None:
-        """Withdraw an attempt that has not begun (`Skipped`), or with `force` kill the worker that runs it."""
+        """Withdraw an attempt that has not begun (`Skipped`); with `force` kill its worker."""
 
     @abstractmethod
     def stop(self, deadline: float, *, detach: bool = False) -> None:
         """End all workers within `deadline` seconds, killing what is left then. Blocks; the last call."""
 
-    def forget(self, key: int) -> None:  # noqa: B027  (a backend whose workers keep nothing has nothing to do)
+    def forget(self, key: int) -> None:  # noqa: B027  (workers may keep nothing)
         """Release the value `key` on all workers that keep it."""
 
     def step(self) -> bool:
-        """Run one launched task on this thread, if the engine is an inline one; return whether there was any."""
+        """Run one launched task on this thread, if the engine is inline; return whether there was any."""
         return False
 
     def resize(self, workers: int) -> None:

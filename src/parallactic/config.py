@@ -66,8 +66,8 @@ class Configuration:
 def read_configuration(path: str | os.PathLike[str] | None = None) -> Configuration:
     """Read the configuration file and the environment; the environment wins.
 
-    The file is `path`, else ``PARALLACTIC_CONFIG``, else ``./parallactic.toml``, else ``parallactic/config.toml`` in
-    the user's configuration folder.
+    The file is `path`, else ``PARALLACTIC_CONFIG``, else ``./parallactic.toml``, else
+    ``parallactic/config.toml`` in the user's configuration folder.
 
     Raises
     ------
@@ -153,5 +153,6 @@ def _sentence(backend: str, model: type[BaseModel], problem: Any, origin: Mappin
     place = f" (from {origin[key]})" if origin.get(key) else ""
     if problem["type"] == "extra_forbidden":
         known = sorted(model.model_fields)
-        return f"backend {backend!r} has no setting {key!r}{place}{near_match(key, known)} It has {', '.join(known)}."
+        near = near_match(key, known)
+        return f"backend {backend!r} has no setting {key!r}{place}{near} It has {', '.join(known)}."
     return f"setting {key}={problem['input']!r} of backend {backend!r}{place} is wrong: {problem['msg']}."

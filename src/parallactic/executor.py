@@ -41,13 +41,14 @@ _runs = itertools.count(1)
 class Executor(concurrent.futures.Executor):
     """Runs functions on workers: of this process, this host, an MPI job, a Dask cluster or a SLURM queue.
 
-    It is a ``concurrent.futures.Executor``, and whatever takes one can take it. Every promise holds on every backend;
-    where an engine cannot keep one, `capabilities` says so and the call is refused.
+    It is a ``concurrent.futures.Executor``, and whatever takes one can take it. Every promise holds on every
+    backend; where an engine cannot keep one, `capabilities` says so and the call is refused.
 
     Parameters
     ----------
     backend
-        Name of the backend. None: ``PARALLACTIC_BACKEND``, else the configuration file, else ``multiprocessing``.
+        Name of the backend. None: ``PARALLACTIC_BACKEND``, else the configuration file, else
+        ``multiprocessing``.
     workers
         Number of workers.
     name
@@ -55,8 +56,8 @@ class Executor(concurrent.futures.Executor):
     run_dir
         Folder for the journal and the workers' logs, kept afterwards. None: a temporary one.
     initializer, initargs
-        Function called on every worker before anything else, also on one that replaces another. If it fails, the
-        executor is broken.
+        Function called on every worker before anything else, also on one that replaces another. If it fails,
+        the executor is broken.
     max_pending
         Number of unfinished tasks at which `submit` waits. None: no limit.
     log_level
@@ -136,8 +137,8 @@ class Executor(concurrent.futures.Executor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
         """Run ``fn(*args, **kwargs)`` on a worker.
 
-        Futures among the arguments, also inside lists, tuples and dicts, are waited for, and the function receives
-        their results; so does a `Ref`. No keyword is reserved.
+        Futures among the arguments, also inside lists, tuples and dicts, are waited for, and the function
+        receives their results; so does a `Ref`. No keyword is reserved.
 
         Raises
         ------
@@ -170,11 +171,11 @@ class Executor(concurrent.futures.Executor):
         timeout
             Seconds, from this call, after which waiting for a result raises TimeoutError.
         chunksize
-            Items of one task. "auto" runs one or two items first and aims at 10 ms a task. Every item has its own
-            outcome, whatever the chunk.
+            Items of one task. "auto" runs one or two items first and aims at 10 ms a task. Every item has its
+            own outcome, whatever the chunk.
         buffersize
-            Number of items that are submitted but not yet taken from the iterator; the iterables are then read
-            as it is consumed, and memory is constant.
+            Number of items that are submitted but not yet taken from the iterator; the iterables are then
+            read as it is consumed, and memory is constant.
         """
         return map_items(self, DEFAULT, fn, iterables, timeout, chunksize, buffersize)
 
@@ -284,7 +285,7 @@ class Executor(concurrent.futures.Executor):
         return self.target("all").setup(fn, *args, **kwargs)
 
     def put(self, value: Any) -> Ref:
-        """Store an object where workers can reach it, and return a reference to give to tasks in its place."""
+        """Store an object where workers can reach it; return a reference to give to tasks in its place."""
         self._refuse_inside_task("put")
         try:
             payload = encode(value, self._backend.plane)

@@ -41,9 +41,9 @@ class _Held:
 class Future(concurrent.futures.Future[Any]):
     """What a task will return.
 
-    It obeys ``concurrent.futures`` to the letter, with two differences in kind: done-callbacks run on a thread of
-    their own, so that a callback may submit and wait; and a result is fetched and unpickled when it is first
-    asked for, so that one that only another task needs never comes to the client.
+    It obeys ``concurrent.futures`` to the letter, with two differences in kind: done-callbacks run on a
+    thread of their own, so that a callback may submit and wait; and a result is fetched and unpickled when it
+    is first asked for, so that one that only another task needs never comes to the client.
     """
 
     def __init__(self, hooks: Hooks, name: str = "", task: int = 0) -> None:
@@ -60,8 +60,8 @@ class Future(concurrent.futures.Future[Any]):
         Parameters
         ----------
         force
-            Stop the task even if it runs: its worker is killed and replaced, other workers are untouched. Where a
-            backend cannot kill (`serial`), the task is interrupted between two bytecodes.
+            Stop the task even if it runs: its worker is killed and replaced, other workers are untouched.
+            Where a backend cannot kill (`serial`), the task is interrupted between two bytecodes.
 
         Returns
         -------
@@ -108,7 +108,7 @@ class Future(concurrent.futures.Future[Any]):
         if error is None and type(held) is _Held:
             try:
                 self._open(held)
-            except Exception as unreadable:  # noqa: BLE001  (unpickling runs user code: its error is the answer)
+            except Exception as unreadable:  # noqa: BLE001  (unpickling runs user code)
                 return unreadable
         return error
 

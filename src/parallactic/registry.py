@@ -48,7 +48,8 @@ def load(name: str) -> type[Backend]:
                 f"there are {', '.join(sorted(backends()))}."
             )
         raise InvalidSpec(
-            f"there is no backend {name!r}{near_match(name, backends())} There are {', '.join(sorted(backends()))}."
+            f"there is no backend {name!r}{near_match(name, backends())} "
+            f"There are {', '.join(sorted(backends()))}."
         )
     try:
         backend = backends()[name].load()

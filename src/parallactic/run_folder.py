@@ -89,6 +89,7 @@ def _close_all() -> None:
         closable.shutdown()
 
 
-# `atexit` is too late: it runs after the threads were joined, and a run that waits for its threads would hang.
+# `atexit` is too late: it runs after the threads were joined, and a run that waits for its threads would
+# hang.
 _register: Callable[[Callable[[], None]], None] = threading._register_atexit  # type: ignore[attr-defined]
 _register(_close_all)

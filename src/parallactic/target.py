@@ -20,12 +20,13 @@ __all__ = ["Target"]
 class Target:
     """A worker, or several, to which tasks are addressed.
 
-    Tasks run in the order they were submitted, from whichever thread, one at a time on each worker; one that fails
-    does not stop those behind it. A target belongs to the worker as it was when the target was made: if that
-    worker is replaced, later tasks of this target end with `StateLost`, unless a `setup` rebuilds the state.
+    Tasks run in the order they were submitted, from whichever thread, one at a time on each worker; one that
+    fails does not stop those behind it. A target belongs to the worker as it was when the target was made: if
+    that worker is replaced, later tasks of this target end with `StateLost`, unless a `setup` rebuilds the
+    state.
 
-    One worker gives one value; several give a list, in the order of the workers, which fails with the first error
-    after all have ended.
+    One worker gives one value; several give a list, in the order of the workers, which fails with the first
+    error after all have ended.
     """
 
     def __init__(

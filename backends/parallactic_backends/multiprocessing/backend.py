@@ -1,7 +1,7 @@
 """The backend ``multiprocessing``: worker processes on this host, each under a small supervisor.
 
-Workers are started as ``python -m parallactic.worker``, so scripts need no main guard and no threaded process is
-forked. They connect back to a Unix socket in a private folder and both ends prove the run's key.
+Workers are started as ``python -m parallactic.worker``, so scripts need no main guard and no threaded process
+is forked. They connect back to a Unix socket in a private folder and both ends prove the run's key.
 """
 
 from __future__ import annotations

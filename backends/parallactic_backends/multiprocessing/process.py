@@ -275,6 +275,7 @@ def _explain(number: int, code: int, *, oom: bool) -> tuple[LossCause, str]:
     if oom and -code == signal.SIGKILL:
         return (
             "oom",
-            f"the kernel killed worker {number} because memory ran out; give tasks less, or use fewer workers.",
+            f"the kernel killed worker {number} because memory ran out; "
+            "give tasks less, or use fewer workers.",
         )
     return "signal", f"worker {number} was ended by {name}."

@@ -1,7 +1,7 @@
 """The backend ``serial``: every task runs at `submit`, in order, in this process and thread.
 
-A debugger, a profiler or a print sees the task as it sees any function. Several virtual workers share the process,
-each with its own namespace, so that targets behave as they do elsewhere.
+A debugger, a profiler or a print sees the task as it sees any function. Several virtual workers share the
+process, each with its own namespace, so that targets behave as they do elsewhere.
 """
 
 from __future__ import annotations
@@ -118,13 +118,13 @@ class SerialBackend(Backend):
             return execute(envelope, info, self.plane, self._functions)
         finally:
             current.reset(token)
-            # From here on nobody raises into this thread; an exception that is already on its way arrives in this
-            # block, and the task counts as stopped.
+            # From here on nobody raises into this thread; an exception that is already on its way arrives in
+            # this block, and the task counts as stopped.
             with self._running_lock:
                 self._running = None
 
     def _replace(self, number: int, envelope: Envelope) -> None:
-        """Give the virtual worker a new namespace: what the stopped task left in the old one is not to be trusted."""
+        """Give the virtual worker a new namespace; what a stopped task left in the old one is not trusted."""
         epoch = self._infos[number].epoch
         message = f"the task {envelope.name} was stopped on virtual worker {number}."
         with self._running_lock:

@@ -52,9 +52,9 @@ class Resources:
         """Tell whether a task may start beside those that run."""
         spec = task.spec
         need = spec.cores or worker_cores
-        if self._wide or need > worker_cores:
-            if self._used_cores and self._used_cores + need > self._cores:
-                return False
+        tight = self._wide or need > worker_cores
+        if tight and self._used_cores and self._used_cores + need > self._cores:
+            return False
         return not (spec.memory and self._used_memory and self._used_memory + spec.memory > self._memory)
 
     def take(self, task: Task, worker_cores: int) -> None:

@@ -38,7 +38,7 @@ class Callbacks:
         while (function := self._queue.get()) is not None:
             try:
                 function()
-            except Exception:
+            except Exception:  # noqa: BLE001  (a callback is anybody's code; its error is logged)
                 _log.exception("a callback failed")
 
     def close(self, timeout: float | None = None) -> None:

@@ -1,7 +1,7 @@
 """The dispatcher: all policy, in one place, on one thread at a time.
 
-It decides which task goes to which worker and when, and what becomes of a task whose worker dies, whose time is up,
-whose input failed, or that nobody wants any more. Backends only carry out.
+It decides which task goes to which worker and when, and what becomes of a task whose worker dies, whose time
+is up, whose input failed, or that nobody wants any more. Backends only carry out.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ class Dispatcher(Reactor):
         self._batch: list[Envelope] = []
         self._deadlines = Deadlines()
         self._next_tick = 0.0
+        self._beats = False
         self._counts: Counter[str] = Counter()
         self._closing = False
         self._grace = 5.0
@@ -159,11 +160,11 @@ class Dispatcher(Reactor):
 
     def next_timeout(self) -> float | None:
         """Return how long the thread may sleep."""
-        moments = [self._deadlines.next()]
-        if any(worker.last_beat is not None for worker in self.workers):
-            moments.append(self._next_tick)
-        due = [moment for moment in moments if moment is not None]
-        return max(0.0, min(due) - time.monotonic()) if due else None
+        limit = self._deadlines.next()
+        if not self._beats:
+            return None if limit is None else max(0.0, limit - time.monotonic())
+        due = self._next_tick if limit is None else min(limit, self._next_tick)
+        return max(0.0, due - time.monotonic())
 
     def after_pass(self) -> None:
         """Look at the clock, hand out work, write the journal."""
@@ -340,6 +341,7 @@ class Dispatcher(Reactor):
         if event.epoch != worker.epoch:
             return
         worker.last_beat = time.monotonic()
+        self._beats = True
         responsive = event.state == "running"
         if responsive == worker.responsive:
             return

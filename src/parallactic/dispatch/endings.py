@@ -31,7 +31,8 @@ class RemoteTraceback(ParallacticError):
 
 def _note(task: Task, worker: Worker) -> str:
     log = f", log {worker.log}" if worker.log else ""
-    return f"task {task.name} (number {task.id}, attempt {task.attempt}) on worker {worker.id}, host {worker.host}{log}"
+    place = f"worker {worker.id}, host {worker.host}{log}"
+    return f"task {task.name} (number {task.id}, attempt {task.attempt}) on {place}"
 
 
 def remote_error(payload: Payload, task: Task, worker: Worker) -> BaseException:
@@ -83,8 +84,8 @@ def time_error(task: Task, worker: Worker) -> TaskTimeout | WorkerLost:
 def state_lost(task: Task, worker: Worker) -> StateLost:
     """Return what a task ends with that was addressed to a worker which has been replaced."""
     return StateLost(
-        f"task {task.name} was addressed to worker {worker.id}, epoch {task.epoch}, which has been replaced; what its "
-        "namespace held is gone. Take a new target, or record how to rebuild the state with setup(fn)."
+        f"task {task.name} was addressed to worker {worker.id}, epoch {task.epoch}, which has been replaced; "
+        "what its namespace held is gone. Take a new target, or record how to rebuild the state with setup(fn)."
     )
 
 

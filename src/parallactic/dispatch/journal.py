@@ -1,7 +1,7 @@
 """The journal of a run: one JSON line for each thing that happened, appended, never rewritten.
 
-A reader in another process may read it at any time: a line is written whole or not at all, and a torn last line
-after a crash is recognised by its missing newline. Times are seconds of the Unix epoch.
+A reader in another process may read it at any time: a line is written whole or not at all, and a torn last
+line after a crash is recognised by its missing newline. Times are seconds of the Unix epoch.
 
 ========  ==========================================================================================
 event     fields
@@ -48,7 +48,8 @@ class Journal:
         """Record a new task."""
         place = "" if worker is None else f', "worker": {worker}'
         self._lines.append(
-            f'{{"event": "submit", "time": {time.time():.6f}, "task": {task}, "name": {_quoted(name)}{place}}}\n'
+            f'{{"event": "submit", "time": {time.time():.6f}, "task": {task}, '
+            f'"name": {_quoted(name)}{place}}}\n'
         )
 
     def launched(self, task: int, attempt: int, worker: int | None) -> None:

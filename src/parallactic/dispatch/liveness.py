@@ -50,8 +50,8 @@ class Deadlines:
 def update_responsiveness(workers: Iterable[Worker], now: float) -> list[Worker]:
     """Mark workers that have been silent, and return those whose mark was set.
 
-    Silence alone never makes a worker lost: its process may be stopped, or the host busy; what died is reported by
-    its supervisor or by the engine.
+    Silence alone never makes a worker lost: its process may be stopped, or the host busy; what died is
+    reported by its supervisor or by the engine.
     """
     silent = []
     for worker in workers:

@@ -16,8 +16,8 @@ __all__ = ["Reactor"]
 class Reactor:
     """Runs callbacks and commands one at a time, on its own thread or on one that drives it.
 
-    Whoever runs holds the turn, and thereby owns all state. A command from another thread is put into the inbox;
-    the thread is woken only if it sleeps.
+    Whoever runs holds the turn, and thereby owns all state. A command from another thread is put into the
+    inbox; the thread is woken only if it sleeps.
     """
 
     def __init__(self, name: str) -> None:

@@ -1,8 +1,8 @@
 """Which task goes to which worker, and when.
 
-Untargeted tasks wait in one queue and have one attempt in flight on each worker: a window would put short tasks
-behind a long one while another worker idles. Tasks of a lane go to their worker in strict order, several ahead.
-Between the two, the older goes first.
+Untargeted tasks wait in one queue and have one attempt in flight on each worker: a window would put short
+tasks behind a long one while another worker idles. Tasks of a lane go to their worker in strict order,
+several ahead. Between the two, the older goes first.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Scheduler:
         self._lanes: set[Worker] = set()
 
     def queue(self, task: Task, *, front: bool = False) -> None:
-        """Put a task into its queue: its worker's lane, or the one of untargeted tasks if its inputs are there."""
+        """Put a task into its worker's lane, or with the untargeted ones once its inputs are there."""
         if task.target is not None:
             worker = self._workers[task.target]
             lane = worker.lane
@@ -115,8 +115,8 @@ class Scheduler:
     def _must_wait_its_turn(self, task: Task, before: Task) -> bool:
         """Tell whether a task may not be handed over while `before` is in flight.
 
-        A task that may run again must not have been overtaken by then, what follows a setup depends on whether that
-        succeeds, and an older untargeted task comes first.
+        A task that may run again must not have been overtaken by then, what follows a setup depends on
+        whether that succeeds, and an older untargeted task comes first.
         """
         older = bool(self._ready) and self._ready[0].id < task.id
         return bool(task.spec.retries or before.spec.retries) or before.role is not Role.CALL or older

@@ -40,8 +40,8 @@ class Task:
     """One task from submit to its end. Owned by the dispatcher's thread."""
 
     __slots__ = (
-        "arguments", "attempt", "doomed", "epoch", "failures", "function", "future", "id", "name", "overtime", "role",
-        "since", "sources", "spec", "state", "target", "waiting",
+        "arguments", "attempt", "doomed", "epoch", "failures", "function", "future", "id", "name", "overtime",
+        "role", "since", "sources", "spec", "state", "target", "waiting",
     )  # fmt: skip
 
     def __init__(

@@ -20,7 +20,7 @@ class Worker:
     """
 
     __slots__ = (
-        "busy_cores", "cores", "done", "epoch", "host", "id", "inflight", "killing", "lane", "last_beat", "log", "pid",
+        "cores", "done", "epoch", "host", "id", "inflight", "killing", "lane", "last_beat", "log", "pid",
         "responsive", "setups", "up",
     )  # fmt: skip
 

@@ -1,8 +1,8 @@
 """Mutual authentication of the two ends of a connection, before anything is unpickled.
 
-Both ends hold the run's key. Each sends a fresh nonce and proves the key by an HMAC over both nonces and its role
-(the challenge-response of RFC 2104 keys), so neither a stranger who connects nor one who listens in our place
-gets a byte of a task.
+Both ends hold the run's key. Each sends a fresh nonce and proves the key by an HMAC over both nonces and its
+role (the challenge-response of RFC 2104 keys), so neither a stranger who connects nor one who listens in our
+place gets a byte of a task.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import cloudpickle
 
 from parallactic.errors import InvalidSpec
 from parallactic.wire.payload import Buffer, DataPlane, Payload
-from parallactic.wire.ref import Placeholder, Ref, collecting
+from parallactic.wire.ref import Collecting, Placeholder, Ref
 
 __all__ = ["INLINE_LIMIT", "Function", "decode", "encode", "encode_arguments", "encode_function", "is_plain"]
 
@@ -40,8 +40,9 @@ class Function(NamedTuple):
 def encode_function(function: Callable[..., Any]) -> Function:
     """Turn a function into a reference if a worker can import it, else into bytes.
 
-    Bytes are named by their digest, never by the function's identity: a function of a notebook may keep its identity
-    while its globals change. Plain pickle is not tried first: it stores ``__main__`` by reference, in vain.
+    Bytes are named by their digest, never by the function's identity: a function of a notebook may keep its
+    identity while its globals change. Plain pickle is not tried first: it stores ``__main__`` by reference,
+    in vain.
 
     Raises
     ------
@@ -83,7 +84,7 @@ def _registered_by_value(module: str) -> bool:
 def encode_arguments(
     args: tuple[Any, ...], kwargs: dict[str, Any], plane: DataPlane
 ) -> tuple[Payload, list[Any]]:
-    """Pickle the arguments of a task, and list the futures and the inputs of Refs among them, in order of use.
+    """Pickle the arguments of a task, and list the futures and the inputs of Refs among them.
 
     Futures are found in exact lists, tuples and dicts at any depth.
 
@@ -103,7 +104,7 @@ def encode_arguments(
         plain_kwargs = kwargs
     value = (plain_args, plain_kwargs)
     try:
-        with collecting(inputs):
+        with Collecting(inputs):
             return encode(value, plane, plain=plain), inputs
     except InvalidSpec:
         raise
@@ -114,7 +115,7 @@ def encode_arguments(
 def _culprit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     for name, value in [*enumerate(args), *kwargs.items()]:
         try:
-            with collecting([]):
+            with Collecting([]):
                 cloudpickle.dumps(_walk(value)[0], protocol=5)
         except Exception:  # noqa: BLE001  (whatever it is, this is the argument that cannot travel)
             return f"argument {name!r}, a {type(value).__name__}: "
@@ -149,7 +150,7 @@ def _walk(value: Any) -> tuple[Any, bool]:
 
 
 def is_plain(value: Any) -> bool:
-    """Tell whether plain pickle is safe for a value: numbers, strings, numeric arrays, and containers of them."""
+    """Tell whether plain pickle is safe: for numbers, strings, numeric arrays, containers of them."""
     return _walk(value)[1]
 
 

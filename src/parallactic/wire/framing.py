@@ -19,6 +19,7 @@ _HEADER = struct.Struct("<BBHIQ")  # kind, descriptors, buffers, bytes of contro
 _SIZE = struct.Struct("<Q")
 _CHUNK = 1 << 18
 _MAX_FDS = 64  # descriptors of one message; the kernel's limit is 253
+_ANCILLARY = socket.CMSG_SPACE(4 * _MAX_FDS)
 
 
 class Message(NamedTuple):
@@ -41,6 +42,8 @@ class Channel:
         self.sock = sock
         self._out: deque[tuple[list[Buffer], tuple[int, ...]]] = deque()
         self._in = bytearray()
+        # Kept: a fresh buffer of this size would be mapped and unmapped at every read.
+        self._buffer = bytearray(_CHUNK)
         self._fds: deque[int] = deque()
 
     def fileno(self) -> int:
@@ -122,8 +125,8 @@ class Channel:
     def receive(self, *, wait: bool = True) -> list[Message]:
         """Read once, and return the messages that are complete.
 
-        A blocking socket waits for the first byte unless `wait` is False. An empty list means that nothing has
-        arrived, or only the beginning of a message.
+        A blocking socket waits for the first byte unless `wait` is False. An empty list means that nothing
+        has arrived, or only the beginning of a message.
 
         Raises
         ------
@@ -132,16 +135,16 @@ class Channel:
         """
         flags = 0 if wait else socket.MSG_DONTWAIT
         try:
-            data, ancillary, _, _ = self.sock.recvmsg(_CHUNK, socket.CMSG_SPACE(4 * _MAX_FDS), flags)
+            size, ancillary, _, _ = self.sock.recvmsg_into([self._buffer], _ANCILLARY, flags)
         except BlockingIOError:
             return []
         except ConnectionResetError:
-            data, ancillary = b"", []
+            size, ancillary = 0, []
         if ancillary:
             self._take_descriptors(ancillary)
-        if not data:
+        if not size:
             raise EOFError("the other end hung up.")
-        self._in += data
+        self._in += memoryview(self._buffer)[:size]
         return self._parse()
 
     def _take_descriptors(self, ancillary: list[tuple[int, int, bytes]]) -> None:

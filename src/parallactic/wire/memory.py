@@ -15,8 +15,9 @@ __all__ = ["HeapPlane", "SharedBlock", "SharedMemoryPlane", "raise_open_file_lim
 class SharedBlock:
     """Anonymous memory behind a file descriptor, which a socket can hand to another process.
 
-    ``multiprocessing.shared_memory`` would need names, and before Python 3.13 its tracker removes segments that are
-    still in use; an anonymous file is freed by the kernel when the last descriptor is closed, however processes end.
+    ``multiprocessing.shared_memory`` would need names, and before Python 3.13 its tracker removes segments
+    that are still in use; an anonymous file is freed by the kernel when the last descriptor is closed,
+    however processes end.
     """
 
     __slots__ = ("__weakref__", "_fd", "_size")

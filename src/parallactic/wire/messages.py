@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import pickle
+import struct
 import weakref
 from enum import IntEnum
 
@@ -36,6 +38,8 @@ class Kind(IntEnum):
     SPAWN = 23
     QUIT = 24
 
+
+_PAGE = struct.Struct("<qq")  # task, attempt
 
 Parts = tuple[bytes, int, int, tuple[tuple[int, int], ...]]
 
@@ -77,7 +81,8 @@ class Outbox:
         arguments = _pack(envelope.arguments, buffers, fds)
         inputs = tuple([self._input(entry, buffers, fds) for entry in envelope.inputs])
         control = (
-            envelope.task, envelope.attempt, envelope.name, tuple(function), envelope.cores, arguments, inputs,
+            envelope.task, envelope.attempt, envelope.name, tuple(function), envelope.cores, arguments,
+            inputs,
         )  # fmt: skip
         self.channel.queue(Kind.TASK, pickle.dumps(control, 5), buffers, fds)
 
@@ -151,16 +156,18 @@ class StartedPage:
 
     def __init__(self, fd: int | None = None) -> None:
         self.fd = os.memfd_create("parallactic-started", os.MFD_CLOEXEC) if fd is None else fd
+        os.ftruncate(self.fd, _PAGE.size)
+        self._map = mmap.mmap(self.fd, _PAGE.size)
         self._close = weakref.finalize(self, os.close, self.fd)
 
     def write(self, task: int, attempt: int) -> None:
         """Note that an attempt begins."""
-        os.pwrite(self.fd, task.to_bytes(8, "little") + attempt.to_bytes(4, "little"), 0)
+        _PAGE.pack_into(self._map, 0, task, attempt)
 
     def read(self) -> tuple[int, int]:
         """Return the last attempt that began, (0, 0) if none did."""
-        data = os.pread(self.fd, 12, 0)
-        return int.from_bytes(data[:8], "little"), int.from_bytes(data[8:], "little")
+        task, attempt = _PAGE.unpack_from(self._map)
+        return task, attempt
 
     def close(self) -> None:
         """Close the page."""

@@ -10,7 +10,7 @@ from typing import Any
 from parallactic.errors import InvalidSpec
 from parallactic.wire.payload import Input, Payload
 
-__all__ = ["Placeholder", "Ref", "collecting", "next_key", "resolving"]
+__all__ = ["Collecting", "Placeholder", "Ref", "Resolving", "next_key"]
 
 _keys = itertools.count(1)
 
@@ -31,8 +31,9 @@ _context = _Context()
 class Ref:
     """An object that was put into the backend's data plane by ``Executor.put``.
 
-    A Ref is given to tasks in place of the object, as an argument or anywhere inside one; the function receives
-    the object itself. The data are freed when the last Ref to them is gone and no task needs them any more.
+    A Ref is given to tasks in place of the object, as an argument or anywhere inside one; the function
+    receives the object itself. The data are freed when the last Ref to them is gone and no task needs them
+    any more.
     """
 
     __slots__ = ("__weakref__", "_decode", "input", "kind")
@@ -86,8 +87,8 @@ def resolve_input(index: int) -> Any:
     return _context.resolve(index)
 
 
-class collecting:
-    """Collect, into a list, the futures and the inputs of Refs met while arguments are pickled on this thread."""
+class Collecting:
+    """Collect the futures and the inputs of Refs met while arguments are pickled on this thread."""
 
     def __init__(self, inputs: list[Any]) -> None:
         self._inputs = inputs
@@ -99,7 +100,7 @@ class collecting:
         _context.collect = self._outer
 
 
-class resolving:
+class Resolving:
     """Give the values of inputs to arguments that are unpickled on this thread."""
 
     def __init__(self, resolve: Callable[[int], Any]) -> None:

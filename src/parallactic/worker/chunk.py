@@ -23,16 +23,14 @@ class Failure(NamedTuple):
 
 
 class Chunk:
-    """Calls a function for each of several items; each has its own outcome.
-
-    Called with the items, it returns the seconds they took and their results or `Failure`.
-    """
+    """Calls a function for each of several items; each has its own outcome, a result or a `Failure`."""
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self.function = function
         self.__name__ = name
 
     def __call__(self, items: Sequence[tuple[Any, ...]]) -> tuple[float, list[Any]]:
+        """Return the seconds that all items took, and their results."""
         begin = time.perf_counter()
         results = [self._one(item) for item in items]
         seconds = time.perf_counter() - begin

@@ -17,7 +17,7 @@ from parallactic.errors import InvalidSpec, ParallacticError
 from parallactic.wire.codec import Function, decode, encode
 from parallactic.wire.envelopes import Envelope, Outcome, Stats
 from parallactic.wire.payload import DataPlane, Payload
-from parallactic.wire.ref import resolving
+from parallactic.wire.ref import Resolving
 from parallactic.worker.namespace import WorkerInfo
 
 __all__ = ["FunctionCache", "execute"]
@@ -81,7 +81,7 @@ class Interrupted(BaseException):
 def _call(envelope: Envelope, plane: DataPlane, functions: FunctionCache) -> Result:
     try:
         function = functions.load(envelope.function)
-        with resolving(lambda index: decode(envelope.inputs[index].payload, plane)):
+        with Resolving(lambda index: decode(envelope.inputs[index].payload, plane)):
             args, kwargs = decode(envelope.arguments, plane)
     except Interrupted:
         raise
@@ -123,7 +123,7 @@ def encode_failure(error: BaseException, name: str) -> Payload:
 
 
 def _raised_threads(info: WorkerInfo, cores: int) -> Callable[[], None] | None:
-    """Let libraries use `cores` threads for one task; return what restores the limit, or None if nothing changes."""
+    """Let libraries use `cores` threads for one task; return what restores the limit, if it changes."""
     before = info.cores
     if cores == before:
         return None

@@ -35,8 +35,8 @@ def die_with_parent(parent: int) -> None:
 class Loop:
     """Serve one channel until the client says stop or hangs up.
 
-    User code runs on the main thread, one task at a time; the process has no other thread of ours, so that user code
-    may fork.
+    User code runs on the main thread, one task at a time; the process has no other thread of ours, so that
+    user code may fork.
     """
 
     def __init__(self, channel: Channel) -> None:
@@ -94,12 +94,17 @@ class Loop:
     def _receive(self) -> bool:
         """Take what has arrived; wait if there is nothing to run. Return False when it is time to go."""
         try:
+            if self._pending:
+                # The next one may have been cancelled meanwhile.
+                return self._take(self._channel.receive(wait=False)) and (
+                    bool(self._pending) or self._receive()
+                )
             while not self._pending:
                 if not self._take(self._channel.receive()):
                     return False
-            return self._take(self._channel.receive(wait=False))
         except EOFError:
             return False
+        return True
 
     def _take(self, messages: list[Message]) -> bool:
         for message in messages:

@@ -1,8 +1,8 @@
 """The small parent of every worker process: heartbeat, exit cause, force-kill, log tail.
 
-It never holds the interpreter lock of the process that works, so a task that keeps the lock in C for an hour does not
-look dead. It dies with the client, and its child dies with it. Imports here stay few: a supervisor is small, and a
-replacement is a fork away.
+It never holds the interpreter lock of the process that works, so a task that keeps the lock in C for an hour
+does not look dead. It dies with the client, and its child dies with it. Imports here stay few: a supervisor
+is small, and a replacement is a fork away.
 """
 
 from __future__ import annotations
