@@ -73,6 +73,22 @@ def test_imports_keep_to_the_floors():
     assert ", 0 broken" in contracts.stdout
 
 
+def test_the_contract_of_the_backends_forbids_every_module_but_four():
+    """import-linter lists what is forbidden; a new module of the library must be added there."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (forbidden,) = (
+        c["forbidden_modules"] for c in contracts if c.get("source_modules") == ["parallactic_backends"]
+    )
+    modules = {
+        f"parallactic.{path.stem}"
+        for path in PACKAGES["parallactic"].glob("[!_]*")
+        if path.suffix != ".typed"
+    }
+    assert modules - set(forbidden) == {
+        f"parallactic.{name}" for name in ("backend", "wire", "worker", "errors")
+    }
+
+
 @pytest.mark.parametrize(
     ("module", "climb", "contract"),
     [
