@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["TASKS", "apply", "calibrate", "flag", "partition", "setmodel", "simulate", "tclean"]
 
-TASKS.homes.update({name: f"parallactic.tasks.{name}" for name in __all__ if name != "TASKS"})
+# In the order of the work.
+_NAMES = ("simulate", "partition", "flag", "setmodel", "calibrate", "apply", "tclean")
+
+TASKS.homes.update({name: f"parallactic.tasks.{name}" for name in _NAMES})
 
 
 class _Package(ModuleType):

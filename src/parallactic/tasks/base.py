@@ -101,7 +101,7 @@ class _Registry(Mapping[str, Task]):
             ) from None
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self.homes.keys() | self._loaded.keys()))
+        return iter([*self.homes, *sorted(self._loaded.keys() - self.homes.keys())])
 
     def __len__(self) -> int:
         return len(self.homes.keys() | self._loaded.keys())

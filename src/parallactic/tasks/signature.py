@@ -20,7 +20,15 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from parallactic.errors import InvalidSpec
 from parallactic.spec import near_match
 
-__all__ = ["REQUIRED", "SELECTION", "Parameter", "SelectionParameters", "TaskSignature", "describe"]
+__all__ = [
+    "REQUIRED",
+    "SELECTION",
+    "Parameter",
+    "SelectionParameters",
+    "TaskSignature",
+    "describe",
+    "takes_list",
+]
 
 REQUIRED = inspect.Parameter.empty
 """The default of a parameter that has none."""
@@ -151,6 +159,20 @@ class Parameter:
             except InvalidSpec:
                 continue
         raise first
+
+    def parsed_list(self, texts: Iterable[str], task: str) -> Any:
+        """Return what several texts mean together: a list, each read as by :meth:`parsed`.
+
+        Raises
+        ------
+        InvalidSpec
+            If such a list is not of the parameter's type.
+        """
+        items = list(texts)
+        try:
+            return self.checked([_from_toml(item) for item in items], task)
+        except InvalidSpec:
+            return self.checked(items, task)
 
     def _sentence(self, value: Any, error: ValidationError) -> str:
         shown = f"{self.name}={_short(value)}"
@@ -295,6 +317,13 @@ def _without_choices(hint: Any) -> list[Any]:
     if get_origin(hint) not in (Union, types.UnionType):
         return []
     return [item for item in get_args(hint) if get_origin(item) is not Literal]
+
+
+def takes_list(hint: Any) -> bool:
+    """Tell whether a type, or one of those it is a union of, is a list."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return any(takes_list(item) for item in get_args(hint))
+    return takes_list(hint.__origin__) if get_origin(hint) is Annotated else _is_list(hint)
 
 
 def _is_list(hint: Any) -> bool:

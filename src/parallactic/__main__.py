@@ -1,0 +1,6 @@
+"""``python -m parallactic`` is the command ``parallactic``."""
+
+from parallactic.cli import main
+
+if __name__ == "__main__":
+    main()
