@@ -1,0 +1,101 @@
+"""Handing the units of flagging to an executor, and putting their outcomes together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future, wait
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parallactic.measurementset import MeasurementSet
+from parallactic.tasks.base import StepFailed, run_units
+from parallactic.tasks.flag.parameters import FlagParameters
+from parallactic.tasks.flag.plan import BlockUnit, subset_units
+from parallactic.tasks.flag.tally import Tally
+from parallactic.tasks.flag.work import Masks, Outcome, find_blocks, flag_subset, unflagged_rows, write_found
+
+__all__ = ["flag_planes", "flag_rows", "unflagged"]
+
+
+def unflagged(ex: Any, ms: MeasurementSet, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell which of `rows` hold data that are not flagged, bool (nrow,)."""
+    units = subset_units(ms, rows, rows)
+    result = np.zeros(len(ms), dtype=bool)
+    for unit, found in zip(units, run_units(ex, unflagged_rows, units, ms.path, label="quack"), strict=True):
+        result[unit.rows] = found
+    return result[rows]
+
+
+def flag_rows(
+    ex: Any,
+    ms: MeasurementSet,
+    rows: NDArray[np.int64],
+    judged: NDArray[np.int64],
+    parameters: FlagParameters,
+    chosen: Masks,
+) -> Outcome:
+    """Flag, unflag or count rows that are judged alone: one task per sub-MS reads, judges and writes.
+
+    Parameters
+    ----------
+    ex
+        The executor.
+    ms
+        The set.
+    rows
+        Selected positions: all are counted.
+    judged
+        Those of them that are flagged or unflagged.
+    parameters, chosen
+        What to do, and the selected channels and correlations.
+    """
+    units = subset_units(ms, rows, judged)
+    writes = (lambda unit: ms.subsets[unit.subset]) if parameters.writes else None
+    common = (ms.path, parameters, chosen)
+    outcomes = run_units(ex, flag_subset, units, *common, label=parameters.mode, writes=writes)
+    return _merged(outcomes, parameters)
+
+
+def flag_planes(
+    ex: Any, ms: MeasurementSet, units: Sequence[BlockUnit], parameters: FlagParameters, chosen: Masks
+) -> Outcome:
+    """Find outliers in parallel, then let one task per sub-MS write them; none writes if a unit failed."""
+    common = (ms.path, parameters, chosen)
+    found = run_units(ex, find_blocks, units, *common, label="tfcrop", futures=True)
+    _wait(found, units)
+    by_subset: dict[int, list[Future[Any]]] = {}
+    for unit, future in zip(units, found, strict=True):
+        for subset in np.unique(ms.index.subset[unit.rows]):
+            by_subset.setdefault(int(subset), []).append(future)
+    writing = sorted(by_subset.items())
+    writes = (lambda unit: ms.subsets[unit[0]]) if parameters.writes else None
+    outcomes = run_units(ex, write_found, writing, *common, label="writing flags", writes=writes)
+    return _merged(outcomes, parameters)
+
+
+def _wait(futures: Sequence[Future[Any]], units: Sequence[BlockUnit]) -> None:
+    try:
+        wait(futures)
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        raise
+    failures: dict[str, BaseException] = {}
+    for unit, future in zip(units, futures, strict=True):
+        error = CancelledError("it was cancelled") if future.cancelled() else future.exception()
+        if error is not None:
+            failures[unit.name] = error
+    if failures:
+        shown = "; ".join(f"{key}: {type(e).__name__}: {e}" for key, e in list(failures.items())[:5])
+        message = f"tfcrop: {len(failures)} of {len(units)} units failed, no flag was written. {shown}"
+        first = next(iter(failures.values()))
+        raise StepFailed(message, label="tfcrop", failures=failures, total=len(units)) from first
+
+
+def _merged(outcomes: Sequence[Outcome], parameters: FlagParameters) -> Outcome:
+    whole = Outcome(Tally(parameters.details))
+    for outcome in outcomes:
+        whole.merge(outcome)
+    return whole
