@@ -36,7 +36,7 @@ class SimulationSummary(TaskResult):
 
 @task
 def simulate(
-    vis: str,
+    outputvis: str,
     nantennas: int = 10,
     configuration: Configuration = "C",
     *,
@@ -65,13 +65,13 @@ def simulate(
 
     A flux calibrator, then `cycles` times a phase calibrator and a target, then the phase calibrator again.
     The target has four sources off its centre, two of them polarised. The truth (sources, gains, bandpass,
-    delays, leakage, where the interference lies) is written to ``<vis>.truth.json`` and ``<vis>.truth.npz``;
+    delays, leakage, where the interference lies) is written to ``<outputvis>.truth.json`` and ``.npz``;
     `parallactic.measurementset.simulation.Truth` reads it and says how the data follow from it. For other
     skies and scans, `parallactic.measurementset.simulation.simulate` takes an `Observation`.
 
     Parameters
     ----------
-    vis
+    outputvis
         The MeasurementSet to make; must not exist.
     nantennas
         Number of antennas on the VLA's arms, 3 to 27.
@@ -146,7 +146,7 @@ def simulate(
         autocorrelations=autocorrelations,
         seed=seed,
     )
-    target = check_output(vis, "vis")
+    target = check_output(outputvis, "outputvis")
     for file in truth_files(target):
         check_output(file, "the file of the truth")
     truth, _ = draw(observation)
