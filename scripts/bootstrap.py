@@ -363,6 +363,9 @@ def main(arguments: list[str]) -> int:
     except SetupError as error:
         print(f"[set-up] {error}.", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("[set-up] interrupted; the next call goes on from here.", file=sys.stderr)
+        return 130
     return 0
 
 
