@@ -24,7 +24,9 @@ _BLOCK_BYTES = 32 * 2**20
 Rows = NDArray[np.int64]
 
 
-def read_cells(handle: Any, column: str, rows: Rows, channels: slice | None = None) -> NDArray[Any]:
+def read_cells(
+    handle: Any, column: str, rows: Rows, channels: slice | None = None, *, alike: bool = False
+) -> NDArray[Any]:
     """Read the cells of `column` at `rows` in the order asked.
 
     Parameters
@@ -37,6 +39,8 @@ def read_cells(handle: Any, column: str, rows: Rows, channels: slice | None = No
         Row numbers, in any order, repetitions allowed.
     channels
         Part of the first axis of each cell; None is all of it.
+    alike
+        Whether all cells of the column have one shape, so that those between the rows may be read along.
 
     Returns
     -------
@@ -62,7 +66,7 @@ def read_cells(handle: Any, column: str, rows: Rows, channels: slice | None = No
     wanted, inverse = (rows, None) if ascending else np.unique(rows, return_inverse=True)
     values = np.empty((len(wanted), *cell), dtype=DTYPES[value_type])
     try:
-        _fetch(handle, column, wanted, section, shape, values)
+        _fetch(handle, column, wanted, section, shape, values, alike)
     except RuntimeError as error:
         if _uniform(handle, column, wanted, shape):
             raise
@@ -74,12 +78,18 @@ def read_cells(handle: Any, column: str, rows: Rows, channels: slice | None = No
 
 
 def _fetch(
-    handle: Any, column: str, rows: Rows, section: slice | None, shape: tuple[int, ...], out: NDArray[Any]
+    handle: Any,
+    column: str,
+    rows: Rows,
+    section: slice | None,
+    shape: tuple[int, ...],
+    out: NDArray[Any],
+    alike: bool,
 ) -> None:
     first, span = int(rows[0]), int(rows[-1] - rows[0]) + 1
     if span == len(rows):
         _into(handle, column, section, shape, first, out)
-    elif len(rows) < _DENSE * span:
+    elif not alike or len(rows) < _DENSE * span:
         picked = handle.selectrows(rows)
         _into(picked, column, section, shape, 0, out)
     else:
@@ -92,13 +102,8 @@ def _fetch(
             if low == high:
                 continue
             part = block[: stop - start]
-            try:
-                _into(handle, column, section, shape, start, part)
-            except RuntimeError:
-                # Rows of another shape lie between ours, as where spectral windows take turns.
-                _into(handle.selectrows(rows[low:high]), column, section, shape, 0, out[low:high])
-            else:
-                np.take(part, rows[low:high] - start, axis=0, out=out[low:high])
+            _into(handle, column, section, shape, start, part)
+            np.take(part, rows[low:high] - start, axis=0, out=out[low:high])
 
 
 def _into(

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from parallactic.measurementset.access import write_cells
 from parallactic.measurementset.create import tiled
-from parallactic.measurementset.layout import SPECTRAL_COLUMNS, Layout
+from parallactic.measurementset.layout import Layout
+from parallactic.measurementset.metadata import PER_CORRELATION, SPECTRAL_COLUMNS
 from parallactic.measurementset.ms import MeasurementSet
 from parallactic.measurementset.staging import remove
 from parallactic.measurementset.tables import file_error, is_table, opened
@@ -23,7 +24,6 @@ __all__ = ["subtable_names", "write_main", "write_subtables"]
 
 _CHUNK_BYTES = 32 * 2**20
 _STANDARD = 2
-_PER_CORRELATION = ("WEIGHT", "SIGMA")
 
 
 def write_main(
@@ -84,7 +84,7 @@ def _make(ms: MeasurementSet, target: Path, layout: Layout) -> None:
     managers = [
         tiled(f"Tiled{name}", (name,), cell, sizes.get(name, 4)) for name in SPECTRAL_COLUMNS if name in extra
     ]
-    managers += [tiled(f"Tiled{name}", (name,), cell[1:], 4) for name in _PER_CORRELATION]
+    managers += [tiled(f"Tiled{name}", (name,), cell[1:], 4) for name in PER_CORRELATION]
     managers.append(tiled("TiledUVW", ("UVW",), (3,), 8))
     described = [
         {"name": name, "desc": _free(description, name)}
@@ -129,7 +129,7 @@ def _pieces(ms: MeasurementSet, rows: NDArray[np.int64], layout: Layout) -> list
 def _copy(ms: MeasurementSet, rows: NDArray[np.int64], handle: Any, start: int, layout: Layout) -> None:
     ddids = ms.index.ddid[rows]
     for old, new in layout.columns:
-        if old in SPECTRAL_COLUMNS or old in _PER_CORRELATION:
+        if old in SPECTRAL_COLUMNS or old in PER_CORRELATION:
             for ddid in np.unique(ddids):
                 here = np.flatnonzero(ddids == ddid)
                 _copy_spectral(ms, rows[here], handle, here + start, (old, new), int(ddid), layout)
@@ -155,7 +155,7 @@ def _copy_spectral(
     if not len(rows):
         return
     corrs = layout.correlations[description.polarization]
-    if old in _PER_CORRELATION:
+    if old in PER_CORRELATION:
         values = ms.read(rows, old)
     else:
         chans = layout.channels[description.spw]

@@ -10,18 +10,13 @@ from numpy.typing import NDArray
 
 from parallactic.errors import InvalidSpec
 from parallactic.measurementset import expressions
+from parallactic.measurementset.metadata import VISIBILITIES
 from parallactic.measurementset.ms import MeasurementSet
 from parallactic.measurementset.selection import Selected, Selection
 
-__all__ = ["SPECTRAL_COLUMNS", "VISIBILITIES", "DataColumn", "Layout", "make_layout"]
+__all__ = ["DataColumn", "Layout", "make_layout"]
 
 DataColumn = Literal["all", "data", "model", "corrected"]
-
-VISIBILITIES = ("DATA", "FLOAT_DATA", "MODEL_DATA", "CORRECTED_DATA")
-"""The columns of visibilities."""
-
-SPECTRAL_COLUMNS = (*VISIBILITIES, "FLAG", "WEIGHT_SPECTRUM", "SIGMA_SPECTRUM", "CORRECTED_WEIGHT_SPECTRUM")
-"""The columns with cells of shape (channel, correlation)."""
 
 _DERIVED = ("FLAG_CATEGORY",)
 

@@ -14,6 +14,9 @@ from parallactic.measurementset.tables import is_table, opened, read_columns
 
 __all__ = [
     "CORRELATIONS",
+    "PER_CORRELATION",
+    "SPECTRAL_COLUMNS",
+    "VISIBILITIES",
     "Antenna",
     "DataDescription",
     "Field",
@@ -31,6 +34,15 @@ CORRELATIONS = {
     9: "XX", 10: "XY", 11: "YX", 12: "YY",
 }  # fmt: skip
 """casacore's numbers of the Stokes parameters and correlations."""
+
+VISIBILITIES = ("DATA", "FLOAT_DATA", "MODEL_DATA", "CORRECTED_DATA")
+"""The columns of visibilities."""
+
+SPECTRAL_COLUMNS = (*VISIBILITIES, "FLAG", "WEIGHT_SPECTRUM", "SIGMA_SPECTRUM", "CORRECTED_WEIGHT_SPECTRUM")
+"""The columns with cells of shape (channel, correlation)."""
+
+PER_CORRELATION = ("WEIGHT", "SIGMA")
+"""The columns with cells of shape (correlation,)."""
 
 
 @dataclass(frozen=True, slots=True)

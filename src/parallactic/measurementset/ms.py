@@ -15,6 +15,8 @@ from parallactic.errors import InvalidSpec
 from parallactic.measurementset.access import read_cells, write_cells
 from parallactic.measurementset.index import Index, read_index
 from parallactic.measurementset.metadata import (
+    PER_CORRELATION,
+    SPECTRAL_COLUMNS,
     Antenna,
     DataDescription,
     Field,
@@ -248,6 +250,9 @@ class MeasurementSet:
             If there is no such column, or the rows differ in shape.
         """
         positions = self.positions(rows)
+        if column in SPECTRAL_COLUMNS or column in PER_CORRELATION:
+            self._one_shape(np.unique(self.index.ddid[positions]), column)
+        alike = _cached_alike(self.path, tuple(self.subsets), self._stamp)
         subset, row = self.index.subset[positions], self.index.row[positions]
         touched = np.unique(subset) if len(subset) else np.zeros(1, dtype=np.int32)
         result: NDArray[Any] | None = None
@@ -256,20 +261,25 @@ class MeasurementSet:
             with opened(self.subsets[number]) as handle:
                 if column not in handle.colnames():
                     self.require(column)
-                values = read_cells(handle, column, row[here], channels)
+                values = read_cells(handle, column, row[here], channels, alike=alike[number])
             if len(touched) == 1:
                 return values
             if result is None:
                 result = np.empty((len(positions), *values.shape[1:]), dtype=values.dtype)
-            if values.shape[1:] != result.shape[1:]:
-                raise InvalidSpec(
-                    f"{column} has cells of shape {result.shape[1:]} and {values.shape[1:]} at these "
-                    "rows; read rows of one data description at a time."
-                )
             result[here] = values
         if result is None:
             raise InvalidSpec(f"{self.path} has no sub-MS.")
         return result
+
+    def _one_shape(self, ddids: NDArray[np.int32], column: str) -> tuple[int, int]:
+        # casacore reads a whole column of cells that differ in shape without a word, and wrong.
+        shapes = {self.shape(int(ddid)) for ddid in ddids}
+        if len(shapes) > 1:
+            raise InvalidSpec(
+                f"{column} has cells of shapes {' and '.join(map(str, sorted(shapes)))} at these rows; "
+                "use rows of one data description at a time."
+            )
+        return shapes.pop() if shapes else (0, 0)
 
     def flags(self, rows: RowsLike, channels: slice | None = None) -> NDArray[np.bool_]:
         """Read the effective flags FLAG | FLAG_ROW at `rows`, bool (nrow, nchan, ncorr)."""
@@ -329,8 +339,7 @@ class MeasurementSet:
             return self.flags(rows, channels)
         if name == "weights":
             return self.weights(rows, channels)
-        spectral = name in ("FLAG", "WEIGHT_SPECTRUM", "SIGMA_SPECTRUM") or name.endswith("DATA")
-        return self.read(rows, name, channels if spectral else None)
+        return self.read(rows, name, channels if name in SPECTRAL_COLUMNS else None)
 
     def write(
         self,
@@ -368,6 +377,15 @@ class MeasurementSet:
         with opened(self.subsets[subset], write=True) as handle:
             if column not in handle.colnames():
                 self.require(column)
+            if column in SPECTRAL_COLUMNS and len(numbers):
+                ddids = np.unique(read_cells(handle, "DATA_DESC_ID", numbers))
+                nchan, ncorr = self._one_shape(ddids, column)
+                nchan = nchan if channels is None else len(range(*channels.indices(nchan)))
+                if np.shape(values)[1:] != (nchan, ncorr):
+                    raise InvalidSpec(
+                        f"{column} takes cells of shape {(nchan, ncorr)} at these rows, not "
+                        f"{np.shape(values)[1:]}."
+                    )
             write_cells(handle, column, numbers, np.asarray(values), channels)
             if column == "FLAG" and len(numbers):
                 whole = np.asarray(values) if channels is None else read_cells(handle, "FLAG", numbers)
@@ -409,6 +427,21 @@ def _stamp(path: str) -> tuple[tuple[str, int, int, int], ...]:
 @lru_cache(maxsize=4)
 def _cached_index(subsets: tuple[str, ...], _stamp: tuple[Any, ...]) -> Index:
     return read_index(subsets)
+
+
+@lru_cache(maxsize=4)
+def _cached_alike(path: str, subsets: tuple[str, ...], stamp: tuple[Any, ...]) -> tuple[bool, ...]:
+    """Tell for each sub-MS whether all its rows have one shape of data."""
+    index, metadata = _cached_index(subsets, stamp), _cached_metadata(path, stamp)
+    code = index.subset.astype(np.int64) * (len(metadata.data_descriptions) + 1) + index.ddid
+    shapes: list[set[tuple[int, int]]] = [set() for _ in subsets]
+    for number in np.unique(code):
+        subset, ddid = divmod(int(number), len(metadata.data_descriptions) + 1)
+        description = metadata.data_descriptions[ddid]
+        shapes[subset].add(
+            (metadata.spws[description.spw].nchan, metadata.polarizations[description.polarization].ncorr)
+        )
+    return tuple(len(found) < 2 for found in shapes)
 
 
 @lru_cache(maxsize=8)

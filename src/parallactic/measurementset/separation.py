@@ -103,7 +103,7 @@ def _time(ms: MeasurementSet, rows: Rows, most: int) -> Rows:
 
 
 def _integrations(ms: MeasurementSet, rows: Rows) -> Rows:
-    """Number the integrations of `rows` in order of time.
+    """Return the number of the integration of each of `rows`, in order of time.
 
     The rows of one integration may differ in TIME, and INTERVAL may not be the spacing; so an integration
     ends where the times leave a gap of more than half the usual spacing on a baseline.
@@ -124,7 +124,7 @@ def _windows(ms: MeasurementSet, rows: Rows) -> NDArray[np.int64]:
 
 
 def _numbered(*columns: NDArray[np.integer]) -> Rows:
-    """Number the distinct combinations of `columns` in their order."""
+    """Return for each place the number of its combination of `columns`, in their order."""
     stacked = np.stack([column.astype(np.int64) for column in columns])
     _, place = np.unique(stacked, axis=1, return_inverse=True)
     return np.asarray(place, dtype=np.int64).reshape(-1)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from parallactic.errors import InvalidSpec, ParallacticError
 from parallactic.measurementset import MeasurementSet, Selection, check_output, staged
 from parallactic.measurementset.extract import write_main, write_subtables
-from parallactic.measurementset.layout import SPECTRAL_COLUMNS, DataColumn, Layout, make_layout
+from parallactic.measurementset.layout import DataColumn, Layout, make_layout
+from parallactic.measurementset.metadata import SPECTRAL_COLUMNS
 from parallactic.measurementset.multims import assemble, sub_name
 from parallactic.measurementset.selection import Selected
 from parallactic.measurementset.separation import Axis, axis_label, separate
@@ -124,7 +125,8 @@ def partition(
     layout = make_layout(ms, chosen, selected, datacolumn)
     _check_space(ms, selected, layout, output.parent)
     message = (
-        f"partition vis={ms.path} separationaxis={separationaxis} datacolumn={datacolumn} selection: {chosen}"
+        f"partition vis={ms.path} separationaxis={separationaxis} datacolumn={datacolumn} chanbin={chanbin} "
+        f"timebin={timebin} selection: {chosen}"
     )
     with using(executor) as ex, staged(output, "outputvis") as partial:
         pieces = _pieces(ms, selected, separationaxis if createmms else None, numsubms, partial, output.name)
