@@ -237,9 +237,7 @@ class Emit(Protocol):
         """Have `callback` called on the dispatcher's thread whenever `source` can be read."""
 
     def watch_writable(self, source: Any, callback: Callable[[], None] | None) -> None:
-        """Have `callback` called as well when the watched `source` can be written, or no longer if it is
-        None.
-        """
+        """Have `callback` called as well when the watched `source` can be written; None ends that."""
 
     def unwatch(self, source: Any) -> None:
         """Stop watching `source`."""
@@ -295,9 +293,7 @@ class Backend(ABC):
 
     @abstractmethod
     def launch(self, envelopes: Sequence[Envelope]) -> None:
-        """Hand over tasks. A worker runs those addressed to it one at a time, in the order they were
-        handed.
-        """
+        """Hand over tasks; a worker runs those addressed to it one at a time, in the order given."""
 
     @abstractmethod
     def cancel(self, task: int, attempt: int, worker: int | None, *, force: bool) -> None:

@@ -215,7 +215,8 @@ class Broadcast(Future):
 
     def cancel(self, *, force: bool = False) -> bool:
         """Cancel the task on every worker; return whether it was possible on all."""
-        return all([part.cancel(force=force) for part in self._parts])
+        cancelled = [part.cancel(force=force) for part in self._parts]
+        return all(cancelled)
 
     def belongs_to(self, hooks: Hooks) -> bool:
         """Tell that this is never the future of one task."""

@@ -379,7 +379,8 @@ class Dispatcher(Reactor):
         worker.up, worker.epoch, worker.last_beat = False, event.epoch + 1, None
         self._journal.note("down", worker=worker.id, epoch=event.epoch, cause=event.cause)
         if not self._closing:
-            _log.warning("%s", event.message)
+            # What was killed on purpose is no news.
+            _log.log(logging.INFO if worker.killing else logging.WARNING, "%s", event.message)
         keeps = worker.keeps_state or any(task.role is Role.SETUP for task in inflight)
         begun = next(
             (i + 1 for i, task in enumerate(inflight) if (task.id, task.attempt) == event.started), 0

@@ -85,7 +85,7 @@ def state_lost(task: Task, worker: Worker) -> StateLost:
     """Return what a task ends with that was addressed to a worker which has been replaced."""
     return StateLost(
         f"task {task.name} was addressed to worker {worker.id}, epoch {task.epoch}, which has been replaced; "
-        "what its namespace held is gone. Take a new target, or record how to rebuild the state with setup(fn)."
+        "what its namespace held is gone. Take a new target, or record how to rebuild it with setup(fn)."
     )
 
 
