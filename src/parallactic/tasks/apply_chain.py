@@ -289,7 +289,7 @@ def _evaluate(
     rows: NDArray[np.int64],
     frequencies: NDArray[np.float64],
 ) -> tuple[NDArray[np.int64], NDArray[np.complex128], NDArray[np.bool_], NDArray[np.float64]]:
-    """Return the entry of each row, and gains, flags (nentry, nant, nchan or 1, 2) and powers of the entries."""
+    """Return each row's entry, and gains, flags (nentry, nant, nchan or 1, 2) and powers of the entries."""
     times, fields = ms.index.time[rows], ms.index.field[rows]
     entries = np.zeros(len(rows), dtype=np.int64)
     parts = []

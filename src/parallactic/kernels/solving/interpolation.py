@@ -28,14 +28,13 @@ def polar_mean(
 def brackets(
     known: NDArray[np.float64], wanted: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Find for each wanted place the two known ones about it and the fraction of the way; `known` rises."""
+    """Find for each wanted place two known ones and the fraction of the way, outside the range not in 0…1."""
     high = np.clip(np.searchsorted(known, wanted, side="right"), 1, max(1, len(known) - 1)).astype(np.int64)
     if len(known) == 1:
         zero = np.zeros(len(wanted), dtype=np.int64)
         return zero, zero, np.zeros(len(wanted))
     low = high - 1
-    fraction = np.clip((wanted - known[low]) / (known[high] - known[low]), 0.0, 1.0)
-    return low, high, fraction
+    return low, high, (wanted - known[low]) / (known[high] - known[low])
 
 
 def interpolate_time(
@@ -67,6 +66,7 @@ def interpolate_time(
         Gains and flags, (ntime, ...).
     """
     low, high, fraction = brackets(times, wanted)
+    fraction = np.clip(fraction, 0.0, 1.0)
     if kind == "nearest" or len(times) == 1:
         nearest = np.where(fraction > 0.5, high, low)
         return gains[nearest], flags[nearest]
@@ -121,6 +121,7 @@ def interpolate_frequency(
         rows = np.flatnonzero(which == number)
         good = np.flatnonzero(~pattern)
         low, high, fraction = brackets(known[good], wanted)
+        fraction = np.clip(fraction, 0.0, 1.0)
         if kind == "nearest":
             fraction = np.where(fraction > 0.5, 1.0, 0.0)
         here = gains[rows][:, good]
@@ -137,8 +138,8 @@ def _near_flags(
     low, high, fraction = brackets(known, wanted)
     if kind == "nearest":
         return pattern[np.where(fraction > 0.5, high, low)]
-    # Outside the band too, both of the last two channels count, as in CASA.
-    return pattern[low] | pattern[high]
+    # Outside the band too the last two channels count, as in CASA; on a channel that one alone.
+    return (pattern[low] & (fraction != 1.0)) | (pattern[high] & (fraction != 0.0))
 
 
 def fill_gaps(
