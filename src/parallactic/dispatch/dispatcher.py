@@ -65,6 +65,7 @@ class Dispatcher(Reactor):
         self.slots: threading.Semaphore | None = None
         self.initializer: Callable[[Worker], Task] | None = None
         self._inline = backend.capabilities.inline
+        self._runner = Callbacks(f"parallactic-{name}-runner")
         self._backend = backend
         self._journal = journal
         self._cleanup = cleanup
@@ -180,6 +181,9 @@ class Dispatcher(Reactor):
         if self._batch:
             batch, self._batch = self._batch, []
             self._backend.launch(batch)
+            if self._inline and threading.current_thread() is self.thread:
+                # No submit is on the line to run them, and this thread must stay free to cancel and to keep time.
+                self._runner.put(self.drive)
         self._journal.flush()
         if self._closing and not self._tasks and not self.inbox:
             self.finished = True
@@ -212,6 +216,7 @@ class Dispatcher(Reactor):
         """Stop the backend."""
         try:
             self._backend.stop(self._grace)
+            self._runner.close(self._grace)
         finally:
             self._journal.note("close", **self._counts)
             self._journal.close()

@@ -102,8 +102,6 @@ class Reactor:
                 ready = self._selector.select(timeout)
                 self._sleeping = False
                 self._pass(ready)
-                while not self.finished and self.step():
-                    self._pass([])
         except Exception as error:  # noqa: BLE001  (whatever it is, those who wait must be told)
             self.crashed(error)
         finally:
