@@ -31,9 +31,8 @@ _UNITS = {
 
 def format_time(seconds: float) -> str:
     """Write seconds (MJD, UTC) as ``2011/03/29/08:53:20.0``."""
-    day, rest = divmod(seconds, 86400.0)
+    day, tenths = divmod(round(seconds * 10), 864000)
     date = datetime.fromtimestamp(_EPOCH.timestamp() + day * 86400.0, tz=UTC)
-    tenths = round(rest * 10)
     hours, tenths = divmod(tenths, 36000)
     minutes, tenths = divmod(tenths, 600)
     return f"{date:%Y/%m/%d}/{hours:02d}:{minutes:02d}:{tenths / 10:04.1f}"
