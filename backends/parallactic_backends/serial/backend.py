@@ -108,6 +108,10 @@ class SerialBackend(Backend):
                 outcome = self._execute(envelope, self._infos[number])
             except Interrupted:
                 self._replace(number, envelope)
+            except KeyboardInterrupt:
+                # Ctrl-C in this process: it is the caller's, who is on this thread.
+                self._replace(number, envelope)
+                raise
             else:
                 self._emit(Finished(outcome, number))
             return True
@@ -115,7 +119,9 @@ class SerialBackend(Backend):
     def _execute(self, envelope: Envelope, info: WorkerInfo) -> Outcome:
         token = current.set(info)
         try:
-            return execute(envelope, info, self.plane, self._functions)
+            return execute(
+                envelope, info, self.plane, self._functions, passing=(Interrupted, KeyboardInterrupt)
+            )
         finally:
             current.reset(token)
             # From here on nobody raises into this thread; an exception that is already on its way arrives in

@@ -102,6 +102,9 @@ class Dispatcher(Reactor):
         handler = self._handlers[type(event)]
         if self.has_turn():
             handler(event)
+        elif threading.get_ident() in self._stepping:
+            # This thread reads the inbox itself as soon as its task has ended.
+            self.inbox.append((handler, (event,)))
         else:
             self.call(handler, event)
 
@@ -114,7 +117,11 @@ class Dispatcher(Reactor):
 
     def submit(self, tasks: list[Task]) -> None:
         """Take new tasks, all at one point of the order."""
-        self.call(self._admit, tasks)
+        if self._inline:
+            # The caller drives; nobody needs to be woken.
+            self.inbox.append((self._admit, (tasks,)))
+        else:
+            self.call(self._admit, tasks)
 
     def runs_task_here(self) -> bool:
         """Tell whether this thread is inside a task of this run."""

@@ -28,8 +28,6 @@ class Reactor:
         self._sleeping = False
         self._turn = threading.Lock()
         self._owner = 0
-        self._driven = 0
-        self._drivers = threading.Lock()
         self._close_fd = weakref.finalize(self, os.close, self._wake_fd)
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.finished = False
@@ -37,7 +35,7 @@ class Reactor:
     def call(self, function: Callable[..., None], *args: Any) -> None:
         """Call a function soon, on the thread that has the turn."""
         self.inbox.append((function, args))
-        if self._sleeping and not self._driven:
+        if self._sleeping:
             self.wake()
 
     def has_turn(self) -> bool:
@@ -129,15 +127,12 @@ class Reactor:
 
     def drive(self) -> None:
         """Do all that can be done now, on the calling thread."""
-        with self._drivers:
-            self._driven += 1
         try:
             while True:
                 self._pass([])
                 if not self.step() and not self.inbox:
-                    break
+                    return
         finally:
-            with self._drivers:
-                self._driven -= 1
-        if self.inbox and self._sleeping:
-            self.wake()
+            if self.inbox:
+                # Ctrl-C ended this early; what it left is the thread's to do.
+                self.wake()

@@ -41,7 +41,7 @@ class Chunk:
     def _one(self, item: tuple[Any, ...]) -> Any:
         try:
             return self.function(*item)
-        except Interrupted:
+        except (Interrupted, KeyboardInterrupt):
             raise
         except BaseException as error:  # noqa: BLE001  (it is the outcome of this item alone)
             return Failure(encode_failure(error, self.__name__))

@@ -53,16 +53,26 @@ class FunctionCache:
         return self._by_digest[digest]
 
 
-def execute(envelope: Envelope, info: WorkerInfo, plane: DataPlane, functions: FunctionCache) -> Outcome:
+class Interrupted(BaseException):
+    """Raised inside user code by a backend that has no other way to stop it."""
+
+
+def execute(
+    envelope: Envelope,
+    info: WorkerInfo,
+    plane: DataPlane,
+    functions: FunctionCache,
+    passing: tuple[type[BaseException], ...] = (Interrupted,),
+) -> Outcome:
     """Run a task and return how it ended; nothing that user code does comes out as an exception.
 
-    An exception that asks the worker itself to stop (see `Interrupted`) passes through.
+    Those of the types `passing` do: they are not the task's, but ask the one who runs it to stop.
     """
     info.task, info.name = envelope.task, envelope.name
     threads = _raised_threads(info, envelope.cores)
     started, begin, cpu = time.time(), time.perf_counter(), time.process_time()
     try:
-        ok, payload = _call(envelope, plane, functions)
+        ok, payload = _call(envelope, plane, functions, passing)
     finally:
         wall = time.perf_counter() - begin
         if threads is not None:
@@ -74,29 +84,27 @@ def execute(envelope: Envelope, info: WorkerInfo, plane: DataPlane, functions: F
     )
 
 
-class Interrupted(BaseException):
-    """Raised inside user code by a backend that has no other way to stop it."""
-
-
-def _call(envelope: Envelope, plane: DataPlane, functions: FunctionCache) -> Result:
+def _call(
+    envelope: Envelope, plane: DataPlane, functions: FunctionCache, passing: tuple[type[BaseException], ...]
+) -> Result:
     try:
         function = functions.load(envelope.function)
         with Resolving(lambda index: decode(envelope.inputs[index].payload, plane)):
             args, kwargs = decode(envelope.arguments, plane)
-    except Interrupted:
+    except passing:
         raise
     except BaseException as error:  # noqa: BLE001  (whatever unpickling raises is the task's outcome)
         error.add_note(f"while this worker unpickled the function or the arguments of {envelope.name}")
         return False, encode_failure(error, envelope.name)
     try:
         value = function(*args, **kwargs)
-    except Interrupted:
+    except passing:
         raise
     except BaseException as error:  # noqa: BLE001  (user code may raise anything; it belongs to the client)
         return False, encode_failure(error, envelope.name)
     try:
         return True, encode(value, plane)
-    except Interrupted:
+    except passing:
         raise
     except BaseException as error:  # noqa: BLE001  (pickling runs user code as well)
         refusal = InvalidSpec(
