@@ -25,6 +25,15 @@ FAILED, IMPOSSIBLE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 OUTPUT = "Output"
 
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: goes the way of Ctrl-C, with an exit code of its own."""
+
+
+def _ended(error: KeyboardInterrupt) -> str:
+    return "terminated" if isinstance(error, Terminated) else "interrupted"
+
+
 Json = Annotated[
     bool, typer.Option("--json", metavar="", help="Print the result as JSON.", rich_help_panel=OUTPUT)
 ]
@@ -60,9 +69,9 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
         set_up_logging(verbose, quiet=quiet)
         try:
             function(**words, quiet=quiet)
-        except KeyboardInterrupt:
-            complain("interrupted; what was not finished has been stopped")
-            raise typer.Exit(INTERRUPTED) from None
+        except KeyboardInterrupt as error:
+            complain(f"{_ended(error)}; what was not finished has been stopped")
+            raise typer.Exit(exit_code(error)) from None
         except (ParallacticError, OSError, MemoryError) as error:
             if debug:
                 traceback.print_exc()
@@ -87,7 +96,9 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def exit_code(error: BaseException) -> int:
-    """Return 2 for what cannot be, also where a step of a run found it out; else 1."""
+    """Return 2 for what cannot be, also where a step of a run found it out; else 1, or the signal's code."""
+    if isinstance(error, KeyboardInterrupt):
+        return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
     if isinstance(error, InvalidSpec | BackendUnavailable):
         return IMPOSSIBLE
     cause = error.__cause__
@@ -169,13 +180,13 @@ def interruptible() -> Iterator[None]:
     """Let SIGTERM unwind the command as Ctrl-C does, and Ctrl-C before a command starts be quiet."""
 
     def terminated(*_: object) -> None:
-        raise SystemExit(TERMINATED)
+        raise Terminated
 
     before = signal.signal(signal.SIGTERM, terminated)
     try:
         yield
-    except KeyboardInterrupt:
-        complain("interrupted")
-        raise SystemExit(INTERRUPTED) from None
+    except KeyboardInterrupt as error:
+        complain(_ended(error))
+        raise SystemExit(exit_code(error)) from None
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -30,7 +30,7 @@ _SHOWN = 5
 """How many failed units an error spells out."""
 
 
-class StepFailed(ParallacticError):  # noqa: N818 - named as its siblings in parallactic.errors
+class StepFailed(ParallacticError):
     """Some units of a step failed. The first error is the cause of this one.
 
     Parameters
@@ -169,6 +169,7 @@ def run_units(
             else:
                 chosen = [units[position] for position in batch]
                 submitted.append(submit(_in_turn, work, chosen, common))
+            _raise_interrupt(submitted[-1])
         if futures:
             return submitted
         _watch(submitted, label)
@@ -192,6 +193,14 @@ def run_units(
 
 def _in_turn(work: Callable[..., Any], units: Sequence[Any], common: Sequence[Any]) -> list[Any]:
     return [work(unit, *common) for unit in units]
+
+
+def _raise_interrupt(future: Future[Any]) -> None:
+    """Let Ctrl-C through that came while an executor ran the unit on this very thread, at submit."""
+    if future.done() and not future.cancelled():
+        error = future.exception()
+        if isinstance(error, KeyboardInterrupt):
+            raise error
 
 
 def _batches(units: Sequence[Any], writes: Callable[[Any], str] | None) -> list[list[int]]:
