@@ -152,7 +152,7 @@ class Expression:
 
 def _amplitude(values: NDArray[Any]) -> NDArray[np.floating]:
     # numpy's abs of complex64 is off by a rounding now and then; a limit must fall as it does in CASA.
-    return np.hypot(values.real, values.imag)
+    return np.asarray(np.hypot(values.real, values.imag))
 
 
 def _norm(values: NDArray[np.complexfloating]) -> NDArray[np.floating]:

@@ -27,6 +27,9 @@ FitKind = Literal["line", "poly"]
 Dimension = Literal["freqtime", "timefreq", "freq", "time"]
 WindowStats = Literal["none", "sum", "std", "both"]
 
+ROUNDING = 1e-6
+"""Deviations that single precision makes by itself, relative: data without noise are not flagged for them."""
+
 
 @dataclass(frozen=True)
 class TfcropParameters:
@@ -191,14 +194,16 @@ def _flag_axis(  # type: ignore[no-untyped-def]
         if turn > 0 and abs(sigma - before) < CONVERGED * before:
             break
         before = sigma
-        limit = cutoff * sigma
+        limit = max(cutoff * sigma, ROUNDING)
         for line in range(nline):
             for i in range(n):
                 excess = (_relative(plane[line, i], middle[line], level[line]) - fit[i]) * unit[i]
                 if abs(excess) > limit:
                     bad[line, i] = True
     if sumwin or stdwin:
-        _flag_windows(plane, bad, middle, level, fit, unit, 0.5 * cutoff * sigma, sumwin, stdwin)
+        _flag_windows(
+            plane, bad, middle, level, fit, unit, max(0.5 * cutoff * sigma, ROUNDING), sumwin, stdwin
+        )
     for line in range(nline):
         for i in range(n):
             if levels:

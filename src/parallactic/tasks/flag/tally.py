@@ -62,7 +62,9 @@ class Tally:
         ddid = int(index.ddid[rows[0]])
         spw = ms.data_descriptions[ddid].spw
         names = ms.correlations(ddid)
-        counted = flags[:, channels][:, :, correlations]
+        counted = flags
+        if (len(channels), len(correlations)) != flags.shape[1:]:
+            counted = flags[:, channels[:, None], correlations]
         by_row, by_channel, by_corr = count_axes(np.ascontiguousarray(counted))
         flagged = by_row.sum(axis=1)
         each = len(channels) * len(correlations)
@@ -114,13 +116,15 @@ class Tally:
     def _rows(self, name: str, flagged: NDArray[np.int64], each: int, *keys: NDArray[np.int32]) -> None:
         if not len(flagged):
             return
-        found, place, rows = np.unique(
-            np.stack(keys, axis=1), axis=0, return_inverse=True, return_counts=True
-        )
-        sums = np.zeros(len(found), dtype=np.int64)
-        np.add.at(sums, place.reshape(-1), flagged)
-        for key, number, count in zip(found.tolist(), sums.tolist(), rows.tolist(), strict=True):
-            self._add(name, tuple(key), number, count * each)
+        code = np.zeros(len(flagged), dtype=np.int64)
+        for key in keys:
+            code = code * (int(key.max()) - int(key.min()) + 1) + (key - key.min())
+        _, first, place, rows = np.unique(code, return_index=True, return_inverse=True, return_counts=True)
+        sums = np.zeros(len(first), dtype=np.int64)
+        np.add.at(sums, place, flagged)
+        found = zip(*(key[first].tolist() for key in keys), strict=True)
+        for ids, number, count in zip(found, sums.tolist(), rows.tolist(), strict=True):
+            self._add(name, ids, number, count * each)
 
     def _add(self, name: str, key: tuple[int | str, ...], flagged: int, total: int) -> None:
         entry = self.axes.setdefault(name, {}).setdefault(key, [0, 0])
