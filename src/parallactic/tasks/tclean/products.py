@@ -167,4 +167,5 @@ def _circumstances(ms: MeasurementSet) -> Iterable[tuple[str, Any, str]]:
         yield "OBSERVER", ms.observations[0].observer, ""
     first = Time(float(ms.index.time.min()) / 86400.0, format="mjd", scale="utc")
     yield "DATE-OBS", first.isot, ""
+    yield "MJD-OBS", first.mjd, "the same, days"
     yield "TIMESYS", "UTC", ""
