@@ -118,7 +118,7 @@ class Executor(concurrent.futures.Executor):
             self._backend, journal, self._name, lambda: folder.close(context.key_file)
         )
         if max_pending is not None:
-            self._dispatcher.slots = threading.Semaphore(max_pending)
+            self._dispatcher.limit_pending(max_pending)
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._shut = False

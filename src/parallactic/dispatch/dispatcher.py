@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -29,8 +28,9 @@ from parallactic.backend import (
 )
 from parallactic.dispatch.admission import Resources
 from parallactic.dispatch.callbacks import Callbacks
-from parallactic.dispatch.endings import dependency_error, lost_error, remote_error, state_lost, time_error
+from parallactic.dispatch.endings import lost_error, remote_error, state_lost, time_error
 from parallactic.dispatch.journal import Journal
+from parallactic.dispatch.ledger import Ledger
 from parallactic.dispatch.liveness import Deadlines, update_responsiveness
 from parallactic.dispatch.reactor import Reactor
 from parallactic.dispatch.relay import print_lines, relay_record
@@ -62,7 +62,6 @@ class Dispatcher(Reactor):
         self.callbacks = Callbacks(f"parallactic-{name}-callbacks")
         self.broken: BaseException | None = None
         self.stopped = threading.Event()
-        self.slots: threading.Semaphore | None = None
         self.initializer: Callable[[Worker], Task] | None = None
         self._inline = backend.capabilities.inline
         self._runner = Callbacks(f"parallactic-{name}-runner")
@@ -70,16 +69,14 @@ class Dispatcher(Reactor):
         self._journal = journal
         self._cleanup = cleanup
         self._stepping: set[int] = set()
-        self._tasks: dict[int, Task] = {}
-        self._waiting_for: dict[Future, list[Task]] = {}
         self.workers = [Worker(number) for number in range(backend.max_workers)]
         resources = Resources(backend.total_cores, backend.total_memory)
         self._scheduler = Scheduler(self.workers, resources, self._launch)
+        self._ledger = Ledger(self._scheduler, journal)
         self._batch: list[Envelope] = []
         self._deadlines = Deadlines()
         self._next_tick = 0.0
         self._beats = False
-        self._counts: Counter[str] = Counter()
         self._closing = False
         self._grace = 5.0
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -137,7 +134,7 @@ class Dispatcher(Reactor):
 
     def resolved(self, future: Future) -> None:
         """Learn that a future which is not a task of this run has its result."""
-        self.call(self._notify, future)
+        self.call(self._ledger.notify, future)
 
     def release(self, key: int) -> None:
         """Learn that nobody needs a kept value any more; may be called by the garbage collector."""
@@ -147,9 +144,14 @@ class Dispatcher(Reactor):
     def status(self) -> Status:
         """Return a snapshot."""
         with self._turn:
-            tasks = self._tasks.values()
+            tasks = self._ledger.tasks.values()
             return snapshot(
-                self._backend.name, self.name, self._journal.path.parent, self.workers, tasks, self._counts
+                self._backend.name,
+                self.name,
+                self._journal.path.parent,
+                self.workers,
+                tasks,
+                self._ledger.counts,
             )
 
     def close(self, *, cancel: bool, kill: bool, grace: float) -> None:
@@ -189,10 +191,10 @@ class Dispatcher(Reactor):
             batch, self._batch = self._batch, []
             self._backend.launch(batch)
             if self._inline and threading.current_thread() is self.thread:
-                # No submit is on the line to run them, and this thread must stay free to cancel and to keep time.
+                # No submit is on the line to run them, and this thread must stay free to cancel.
                 self._runner.put(self.drive)
         self._journal.flush()
-        if self._closing and not self._tasks and not self.inbox:
+        if self._closing and not self._ledger.tasks and not self.inbox:
             self.finished = True
 
     def step(self) -> bool:
@@ -215,8 +217,8 @@ class Dispatcher(Reactor):
         while self.inbox:
             function, args = self.inbox.popleft()
             if function == self._admit:
-                self._tasks |= {task.id: task for task in args[0]}
-        for task in list(self._tasks.values()):
+                self._ledger.tasks |= {task.id: task for task in args[0]}
+        for task in list(self._ledger.tasks.values()):
             task.future.fail(problem)
 
     def at_end(self) -> None:
@@ -225,7 +227,7 @@ class Dispatcher(Reactor):
             self._backend.stop(self._grace)
             self._runner.close(self._grace)
         finally:
-            self._journal.note("close", **self._counts)
+            self._journal.note("close", **self._ledger.counts)
             self._journal.close()
             self._cleanup()
             self.stopped.set()
@@ -233,60 +235,32 @@ class Dispatcher(Reactor):
     def _close(self, cancel: bool, kill: bool, grace: float) -> None:
         self._closing, self._grace = True, grace
         if cancel or kill:
-            for task in [t for t in self._tasks.values() if t.state is not State.RUNNING]:
+            for task in [t for t in self._ledger.tasks.values() if t.state is not State.RUNNING]:
                 if task.future.cancel():
                     self._cancelled(task.future, force=False)
         if kill:
-            for task in list(self._tasks.values()):
+            for task in list(self._ledger.tasks.values()):
                 task.future.cancel(force=True)
-                self._end(task, "cancelled")
+                self._ledger.end(task, "cancelled")
 
     # New tasks
 
     def _admit(self, tasks: list[Task]) -> None:
         for task in tasks:
-            self._tasks[task.id] = task
-            self._journal.submitted(task.id, task.name, task.target)
+            self._ledger.add(task)
             if self.broken is not None:
-                self._fail(task, self.broken)
+                self._ledger.fail(task, self.broken)
                 continue
-            if task.sources and not self._await_inputs(task):
+            if task.sources and not self._ledger.await_inputs(task):
                 continue
             if task.target is not None and self._is_stranded(task, self.workers[task.target]):
                 continue
             self._scheduler.queue(task)
 
-    def _await_inputs(self, task: Task) -> bool:
-        """Count the inputs that are missing; return False if one of them has failed."""
-        for source in task.sources:
-            if type(source) is Input:
-                continue
-            if not source.done():
-                self._waiting_for.setdefault(source, []).append(task)
-                task.waiting += 1
-                task.state = State.HELD
-            elif error := dependency_error(source, task):
-                self._fail(task, error)
-                return False
-        return True
-
-    def _notify(self, future: Future) -> None:
-        """Tell the tasks that wait for a future."""
-        for task in self._waiting_for.pop(future, ()):
-            if task.state is State.DONE:
-                continue
-            if error := dependency_error(future, task):
-                self._fail(task, error)
-                continue
-            task.waiting -= 1
-            if not task.waiting:
-                task.state = State.QUEUED
-                self._scheduler.inputs_arrived(task)
-
     def _is_stranded(self, task: Task, worker: Worker) -> bool:
         """Fail a task that is addressed to an epoch which is gone; return whether it was."""
         if task.role is Role.CALL and task.epoch != worker.epoch and not worker.keeps_state:
-            self._fail(task, state_lost(task, worker))
+            self._ledger.fail(task, state_lost(task, worker))
             return True
         return False
 
@@ -294,7 +268,7 @@ class Dispatcher(Reactor):
 
     def _launch(self, task: Task, worker: Worker) -> bool:
         if not task.attempt and not task.future.set_running_or_notify_cancel():
-            self._end(task, "cancelled")
+            self._ledger.end(task, "cancelled")
             return False
         task.attempt += 1
         task.overtime = False
@@ -314,7 +288,7 @@ class Dispatcher(Reactor):
     # What the backend reports
 
     def _started(self, event: Started) -> None:
-        task = self._tasks.get(event.task)
+        task = self._ledger.tasks.get(event.task)
         if task is not None and task.attempt == event.attempt:
             self._begins(task)
 
@@ -346,7 +320,7 @@ class Dispatcher(Reactor):
     def _skipped(self, event: Skipped) -> None:
         task = self._leave(self.workers[event.worker], event.task, event.attempt)
         if task is not None and task.state is not State.DONE:
-            self._end(task, "cancelled")
+            self._ledger.end(task, "cancelled")
 
     def _heartbeat(self, event: Heartbeat) -> None:
         worker = self.workers[event.worker]
@@ -375,7 +349,7 @@ class Dispatcher(Reactor):
             first.append(self.initializer(worker))
         first += [self._replay(task) for task in worker.setups] if worker.epoch else []
         for task in first:
-            self._tasks[task.id] = task
+            self._ledger.tasks[task.id] = task
         worker.lane.extendleft(reversed(first))
         self._scheduler.available(worker)
 
@@ -398,12 +372,12 @@ class Dispatcher(Reactor):
             (i + 1 for i, task in enumerate(inflight) if (task.id, task.attempt) == event.started), 0
         )
         for task in reversed(inflight[begun:]):
-            self._back_to_queue(task)
+            self._ledger.back_to_queue(task)
         if not keeps:
             stranded = [task for task in worker.lane if task.role is Role.CALL]
             for task in stranded:
                 worker.lane.remove(task)
-                self._fail(task, state_lost(task, worker))
+                self._ledger.fail(task, state_lost(task, worker))
         for task in inflight[:begun]:
             if task.state is not State.DONE:
                 error = time_error(task, worker) if task.overtime else lost_error(task, worker, event)
@@ -411,16 +385,10 @@ class Dispatcher(Reactor):
         for task in [task for task in worker.lane if task.role in (Role.REPLAY, Role.INITIALIZER)]:
             # The next epoch gets its own.
             worker.lane.remove(task)
-            self._tasks.pop(task.id, None)
-
-    def _back_to_queue(self, task: Task) -> None:
-        """Put an attempt back to the front, to be launched again."""
-        if task.state is not State.DONE:
-            task.state = State.QUEUED
-            self._scheduler.queue(task, front=True)
+            self._ledger.tasks.pop(task.id, None)
 
     def _lost(self, event: Lost) -> None:
-        task = self._tasks.get(event.task)
+        task = self._ledger.tasks.get(event.task)
         if task is None or task.attempt != event.attempt:
             return
         for worker in self.workers:
@@ -434,8 +402,8 @@ class Dispatcher(Reactor):
 
     def _break(self, error: BaseException) -> None:
         self.broken = error
-        for task in list(self._tasks.values()):
-            self._fail(task, error)
+        for task in list(self._ledger.tasks.values()):
+            self._ledger.fail(task, error)
 
     # Ends
 
@@ -443,13 +411,7 @@ class Dispatcher(Reactor):
         if task.role is Role.SETUP:
             worker.setups.append(task)
         entry = Input(payload, next_key(), self.release) if payload.block is not None else None
-        self._end(task, "finished", worker, stats)
-        task.future.succeed(payload, entry)
-        self._notify_if_awaited(task.future)
-
-    def _notify_if_awaited(self, future: Future) -> None:
-        if self._waiting_for:
-            self._notify(future)
+        self._ledger.succeed(task, payload, entry, worker, stats)
 
     def _attempt_failed(self, task: Task, error: BaseException, worker: Worker, stats: Stats | None) -> None:
         if task.role is Role.INITIALIZER:
@@ -463,60 +425,29 @@ class Dispatcher(Reactor):
         task.failures += 1
         stays = task.target is None or worker.up or worker.keeps_state
         if task.failures > task.spec.retries or task.doomed or not stays or self.broken:
-            self._fail(task, error, worker, stats)
+            self._ledger.fail(task, error, worker, stats)
             return
-        self._counts["retried"] += 1
-        self._journal.ended(task.id, task.attempt, "retry", worker.id, stats, str(error))
-        self._back_to_queue(task)
+        self._ledger.retry(task, worker, stats, error)
 
     def _replay_failed(self, task: Task, error: BaseException, worker: Worker) -> None:
         _log.error("setup %s failed on the new worker %d: %s", task.name, worker.id, error)
-        self._tasks.pop(task.id, None)
+        self._ledger.tasks.pop(task.id, None)
         task.state = State.DONE
         for waiting in [t for t in worker.lane if t.role is Role.CALL]:
             worker.lane.remove(waiting)
             problem = state_lost(waiting, worker)
             problem.__cause__ = error
-            self._fail(waiting, problem)
-
-    def _fail(
-        self, task: Task, error: BaseException, worker: Worker | None = None, stats: Stats | None = None
-    ) -> None:
-        if task.state is State.DONE:
-            return
-        self._end(task, "failed", worker, stats, error)
-        task.future.fail(error)
-        self._notify_if_awaited(task.future)
-
-    def _end(
-        self,
-        task: Task,
-        state: str,
-        worker: Worker | None = None,
-        stats: Stats | None = None,
-        error: BaseException | None = None,
-    ) -> None:
-        """Forget a task; its slot is free before anybody learns of its end."""
-        if task.state is State.DONE:
-            return
-        task.state = State.DONE
-        self._tasks.pop(task.id, None)
-        if task.role is not Role.REPLAY and task.role is not Role.INITIALIZER:
-            self._counts[state] += 1
-            if self.slots is not None:
-                self.slots.release()
-        problem = f"{type(error).__name__}: {error}" if error is not None else ""
-        self._journal.ended(task.id, task.attempt, state, worker.id if worker else None, stats, problem)
+            self._ledger.fail(waiting, problem)
 
     def _cancelled(self, future: Future, force: bool) -> None:
-        task = self._tasks.get(future.task)
+        task = self._ledger.tasks.get(future.task)
         if task is None or task.future is not future:
             return
         running = task.state is State.RUNNING
         if not running:
             future.set_running_or_notify_cancel()
-        self._end(task, "cancelled")
-        self._notify_if_awaited(future)
+        self._ledger.end(task, "cancelled")
+        self._ledger.notify(future)
         if force and running:
             worker = next((worker for worker in self.workers if task in worker.inflight), None)
             if worker is None:
@@ -534,13 +465,22 @@ class Dispatcher(Reactor):
         task.overtime = True
         if task.failures >= task.spec.retries:
             task.doomed = True
-            self._fail(task, time_error(task, worker), worker)
+            self._ledger.fail(task, time_error(task, worker), worker)
         self._kill(task, worker)
 
     def _kill(self, task: Task, worker: Worker) -> None:
         worker.killing = True
         self._scheduler.unavailable(worker)
         self._backend.cancel(task.id, task.attempt, worker.id, force=True)
+
+    def limit_pending(self, most: int) -> None:
+        """Let at most so many tasks be unfinished; `slots` is then what submit waits for."""
+        self._ledger.slots = threading.Semaphore(most)
+
+    @property
+    def slots(self) -> threading.Semaphore | None:
+        """What a task must hold while it is unfinished, if their number is limited."""
+        return self._ledger.slots
 
     def decode(self, payload: Payload) -> Any:
         """Unpickle a payload of this run's data plane."""
