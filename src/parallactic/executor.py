@@ -123,7 +123,7 @@ class Executor(concurrent.futures.Executor):
         self._lock = threading.Lock()
         self._shut = False
         if initializer is not None:
-            self._dispatcher.initializer = _initializing(self._dispatcher, initializer, tuple(initargs))
+            self._dispatcher.fleet.initializer = _initializing(self._dispatcher, initializer, tuple(initargs))
         self._dispatcher.begin()
         # An executor that nobody holds any more ends after its last task.
         finalizer = weakref.finalize(
@@ -341,7 +341,7 @@ class Executor(concurrent.futures.Executor):
 
     def epoch(self, worker: int) -> int:
         """Return how often a worker has been replaced."""
-        return self._dispatcher.workers[worker].epoch
+        return self._dispatcher.fleet.workers[worker].epoch
 
     def dispatch(
         self,
@@ -422,7 +422,7 @@ class Executor(concurrent.futures.Executor):
 
     def any_worker_up(self) -> bool:
         """Tell whether a worker has reported."""
-        return any(worker.up for worker in self._dispatcher.workers)
+        return any(worker.up for worker in self._dispatcher.fleet.workers)
 
     def _refuse_inside_task(self, what: str) -> None:
         if self._dispatcher.runs_task_here():

@@ -28,10 +28,11 @@ from parallactic.backend import (
 )
 from parallactic.dispatch.admission import Resources
 from parallactic.dispatch.callbacks import Callbacks
+from parallactic.dispatch.deadlines import Deadlines
 from parallactic.dispatch.endings import lost_error, remote_error, state_lost, time_error
+from parallactic.dispatch.fleet import Fleet
 from parallactic.dispatch.journal import Journal
 from parallactic.dispatch.ledger import Ledger
-from parallactic.dispatch.liveness import Deadlines, update_responsiveness
 from parallactic.dispatch.reactor import Reactor
 from parallactic.dispatch.relay import print_lines, relay_record
 from parallactic.dispatch.scheduler import Scheduler
@@ -62,29 +63,28 @@ class Dispatcher(Reactor):
         self.callbacks = Callbacks(f"parallactic-{name}-callbacks")
         self.broken: BaseException | None = None
         self.stopped = threading.Event()
-        self.initializer: Callable[[Worker], Task] | None = None
         self._inline = backend.capabilities.inline
         self._runner = Callbacks(f"parallactic-{name}-runner")
         self._backend = backend
         self._journal = journal
         self._cleanup = cleanup
         self._stepping: set[int] = set()
-        self.workers = [Worker(number) for number in range(backend.max_workers)]
+        workers = [Worker(number) for number in range(backend.max_workers)]
         resources = Resources(backend.total_cores, backend.total_memory)
-        self._scheduler = Scheduler(self.workers, resources, self._launch)
+        self._scheduler = Scheduler(workers, resources, self._launch)
         self._ledger = Ledger(self._scheduler, journal)
+        self.fleet = Fleet(workers, self._scheduler, self._ledger, journal, self)
         self._batch: list[Envelope] = []
         self._deadlines = Deadlines()
         self._next_tick = 0.0
-        self._beats = False
         self._closing = False
         self._grace = 5.0
         self._handlers: dict[type, Callable[[Any], None]] = {
             Finished: self._finished,
             Started: self._started,
-            Heartbeat: self._heartbeat,
+            Heartbeat: self.fleet.heartbeat,
             Skipped: self._skipped,
-            WorkerUp: self._worker_up,
+            WorkerUp: self.fleet.up,
             WorkerDown: self._worker_down,
             Lost: self._lost,
             Broken: self._broke,
@@ -149,7 +149,7 @@ class Dispatcher(Reactor):
                 self._backend.name,
                 self.name,
                 self._journal.path.parent,
-                self.workers,
+                self.fleet.workers,
                 tasks,
                 self._ledger.counts,
             )
@@ -171,7 +171,7 @@ class Dispatcher(Reactor):
     def next_timeout(self) -> float | None:
         """Return how long the thread may sleep."""
         limit = self._deadlines.next()
-        if not self._beats:
+        if not self.fleet.beats:
             return None if limit is None else max(0.0, limit - time.monotonic())
         due = self._next_tick if limit is None else min(limit, self._next_tick)
         return max(0.0, due - time.monotonic())
@@ -183,9 +183,7 @@ class Dispatcher(Reactor):
             self._time_is_up(task)
         if now >= self._next_tick:
             self._next_tick = now + _TICK_SECONDS
-            for worker in update_responsiveness(self.workers, now):
-                _log.warning("worker %d on %s is silent; it gets no new work", worker.id, worker.host)
-                self._scheduler.unavailable(worker)
+            self.fleet.look_for_silent(now)
         self._scheduler.assign()
         if self._batch:
             batch, self._batch = self._batch, []
@@ -253,7 +251,7 @@ class Dispatcher(Reactor):
                 continue
             if task.sources and not self._ledger.await_inputs(task):
                 continue
-            if task.target is not None and self._is_stranded(task, self.workers[task.target]):
+            if task.target is not None and self._is_stranded(task, self.fleet.workers[task.target]):
                 continue
             self._scheduler.queue(task)
 
@@ -294,7 +292,7 @@ class Dispatcher(Reactor):
 
     def _finished(self, event: Finished) -> None:
         outcome = event.outcome
-        worker = self.workers[event.worker or 0]
+        worker = self.fleet.workers[event.worker or 0]
         task = self._leave(worker, outcome.task, outcome.attempt)
         if task is None:
             return
@@ -318,80 +316,22 @@ class Dispatcher(Reactor):
         return task
 
     def _skipped(self, event: Skipped) -> None:
-        task = self._leave(self.workers[event.worker], event.task, event.attempt)
+        task = self._leave(self.fleet.workers[event.worker], event.task, event.attempt)
         if task is not None and task.state is not State.DONE:
             self._ledger.end(task, "cancelled")
 
-    def _heartbeat(self, event: Heartbeat) -> None:
-        worker = self.workers[event.worker]
-        if event.epoch != worker.epoch:
-            return
-        worker.last_beat = time.monotonic()
-        self._beats = True
-        responsive = event.state == "running"
-        if responsive == worker.responsive:
-            return
-        worker.responsive = responsive
-        if responsive:
-            _log.info("worker %d on %s answers again", worker.id, worker.host)
-            self._scheduler.available(worker)
-        else:
-            _log.warning("worker %d on %s is stopped; it gets no new work", worker.id, worker.host)
-            self._scheduler.unavailable(worker)
-
-    def _worker_up(self, event: WorkerUp) -> None:
-        worker = self.workers[event.worker]
-        worker.epoch, worker.up, worker.responsive, worker.killing = event.epoch, True, True, False
-        worker.host, worker.pid, worker.cores, worker.log = event.host, event.pid, event.cores, event.log
-        self._journal.note("up", worker=worker.id, epoch=worker.epoch, host=worker.host, pid=worker.pid)
-        first: list[Task] = []
-        if self.initializer is not None:
-            first.append(self.initializer(worker))
-        first += [self._replay(task) for task in worker.setups] if worker.epoch else []
-        for task in first:
-            self._ledger.tasks[task.id] = task
-        worker.lane.extendleft(reversed(first))
-        self._scheduler.available(worker)
-
-    def _replay(self, setup: Task) -> Task:
-        future = Future(self, setup.name)
-        arguments = (setup.id, setup.name, setup.function, setup.arguments, setup.sources, setup.spec, future)
-        # A replay takes the place in the order that the setup had: before all that waits.
-        return Task(*arguments, target=setup.target, role=Role.REPLAY)
-
     def _worker_down(self, event: WorkerDown) -> None:
-        worker = self.workers[event.worker]
-        inflight = self._scheduler.leave_all(worker)
-        worker.up, worker.epoch, worker.last_beat = False, event.epoch + 1, None
-        self._journal.note("down", worker=worker.id, epoch=event.epoch, cause=event.cause)
-        if not self._closing:
-            # What was killed on purpose is no news.
-            _log.log(logging.INFO if worker.killing else logging.WARNING, "%s", event.message)
-        keeps = worker.keeps_state or any(task.role is Role.SETUP for task in inflight)
-        begun = next(
-            (i + 1 for i, task in enumerate(inflight) if (task.id, task.attempt) == event.started), 0
-        )
-        for task in reversed(inflight[begun:]):
-            self._ledger.back_to_queue(task)
-        if not keeps:
-            stranded = [task for task in worker.lane if task.role is Role.CALL]
-            for task in stranded:
-                worker.lane.remove(task)
-                self._ledger.fail(task, state_lost(task, worker))
-        for task in inflight[:begun]:
+        worker = self.fleet.workers[event.worker]
+        for task in self.fleet.down(event, expected=self._closing):
             if task.state is not State.DONE:
                 error = time_error(task, worker) if task.overtime else lost_error(task, worker, event)
                 self._attempt_failed(task, error, worker, None)
-        for task in [task for task in worker.lane if task.role in (Role.REPLAY, Role.INITIALIZER)]:
-            # The next epoch gets its own.
-            worker.lane.remove(task)
-            self._ledger.tasks.pop(task.id, None)
 
     def _lost(self, event: Lost) -> None:
         task = self._ledger.tasks.get(event.task)
         if task is None or task.attempt != event.attempt:
             return
-        for worker in self.workers:
+        for worker in self.fleet.workers:
             if task in worker.inflight:
                 self._leave(worker, event.task, event.attempt)
                 self._attempt_failed(task, lost_error(task, worker, event), worker, None)
@@ -420,7 +360,7 @@ class Dispatcher(Reactor):
             self._break(problem)
             return
         if task.role is Role.REPLAY:
-            self._replay_failed(task, error, worker)
+            self.fleet.replay_failed(task, error, worker)
             return
         task.failures += 1
         stays = task.target is None or worker.up or worker.keeps_state
@@ -428,16 +368,6 @@ class Dispatcher(Reactor):
             self._ledger.fail(task, error, worker, stats)
             return
         self._ledger.retry(task, worker, stats, error)
-
-    def _replay_failed(self, task: Task, error: BaseException, worker: Worker) -> None:
-        _log.error("setup %s failed on the new worker %d: %s", task.name, worker.id, error)
-        self._ledger.tasks.pop(task.id, None)
-        task.state = State.DONE
-        for waiting in [t for t in worker.lane if t.role is Role.CALL]:
-            worker.lane.remove(waiting)
-            problem = state_lost(waiting, worker)
-            problem.__cause__ = error
-            self._ledger.fail(waiting, problem)
 
     def _cancelled(self, future: Future, force: bool) -> None:
         task = self._ledger.tasks.get(future.task)
@@ -449,7 +379,7 @@ class Dispatcher(Reactor):
         self._ledger.end(task, "cancelled")
         self._ledger.notify(future)
         if force and running:
-            worker = next((worker for worker in self.workers if task in worker.inflight), None)
+            worker = next((worker for worker in self.fleet.workers if task in worker.inflight), None)
             if worker is None:
                 return
             task.doomed = True
@@ -459,7 +389,7 @@ class Dispatcher(Reactor):
                 self._backend.cancel(task.id, task.attempt, worker.id, force=False)
 
     def _time_is_up(self, task: Task) -> None:
-        worker = next((worker for worker in self.workers if task in worker.inflight), None)
+        worker = next((worker for worker in self.fleet.workers if task in worker.inflight), None)
         if worker is None:
             return
         task.overtime = True

@@ -107,6 +107,11 @@ class Ledger:
                 self.slots.release()
         self._record(task, state, worker, stats, error)
 
+    def drop(self, task: Task) -> None:
+        """Forget a task that nobody waits for."""
+        task.state = State.DONE
+        self.tasks.pop(task.id, None)
+
     def retry(self, task: Task, worker: Worker, stats: Stats | None, error: BaseException) -> None:
         """Put a task whose attempt has failed back to the front."""
         self.counts["retried"] += 1

@@ -1,17 +1,13 @@
-"""Time: limits of running tasks, and heartbeats of workers."""
+"""Time: the limits of running tasks."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from parallactic.dispatch.task import State, Task
-from parallactic.dispatch.workers import Worker
 
-__all__ = ["Deadlines", "update_responsiveness"]
-
-MISSED_BEATS_SECONDS = 1.0
-"""A worker whose supervisor was silent for this long gets no new work."""
+__all__ = ["Deadlines"]
 
 
 class Deadlines:
@@ -45,18 +41,3 @@ class Deadlines:
         """Yield the tasks whose attempt has run for too long."""
         while (moment := self.next()) is not None and moment <= now:
             yield heapq.heappop(self._heap)[3]
-
-
-def update_responsiveness(workers: Iterable[Worker], now: float) -> list[Worker]:
-    """Mark workers that have been silent, and return those whose mark was set.
-
-    Silence alone never makes a worker lost: its process may be stopped, or the host busy; what died is
-    reported by its supervisor or by the engine.
-    """
-    silent = []
-    for worker in workers:
-        quiet = worker.last_beat is not None and now - worker.last_beat > MISSED_BEATS_SECONDS
-        if worker.up and quiet and worker.responsive:
-            worker.responsive = False
-            silent.append(worker)
-    return silent

@@ -1,0 +1,151 @@
+"""The workers of a run: how they come, fall silent, go, and are brought back to their state."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from parallactic.backend import Heartbeat, WorkerDown, WorkerUp
+from parallactic.dispatch.endings import state_lost
+from parallactic.dispatch.journal import Journal
+from parallactic.dispatch.ledger import Ledger
+from parallactic.dispatch.scheduler import Scheduler
+from parallactic.dispatch.task import Role, Task
+from parallactic.dispatch.workers import Worker
+from parallactic.errors import WorkerLost
+from parallactic.future import Future, Hooks
+
+__all__ = ["Fleet"]
+
+_log = logging.getLogger(__name__)
+
+
+class Fleet:
+    """All workers of a run, by number.
+
+    Parameters
+    ----------
+    workers
+        One for each number.
+    scheduler, ledger, journal
+        Those of the run.
+    hooks
+        What futures of the run need.
+    """
+
+    MISSED_BEATS_SECONDS = 1.0
+    """A worker whose supervisor was silent for this long gets no new work."""
+
+    def __init__(
+        self, workers: list[Worker], scheduler: Scheduler, ledger: Ledger, journal: Journal, hooks: Hooks
+    ) -> None:
+        self.workers = workers
+        self.initializer: Callable[[Worker], Task] | None = None
+        self.beats = False
+        self._scheduler = scheduler
+        self._ledger = ledger
+        self._journal = journal
+        self._hooks = hooks
+
+    def up(self, event: WorkerUp) -> None:
+        """Take a worker into service, after the initializer and the setups it must begin with."""
+        worker = self.workers[event.worker]
+        worker.epoch, worker.up, worker.responsive, worker.killing = event.epoch, True, True, False
+        worker.host, worker.pid, worker.cores, worker.log = event.host, event.pid, event.cores, event.log
+        self._journal.note("up", worker=worker.id, epoch=worker.epoch, host=worker.host, pid=worker.pid)
+        first: list[Task] = []
+        if self.initializer is not None:
+            first.append(self.initializer(worker))
+        first += [self._replay(task) for task in worker.setups] if worker.epoch else []
+        for task in first:
+            self._ledger.tasks[task.id] = task
+        worker.lane.extendleft(reversed(first))
+        self._scheduler.available(worker)
+
+    def _replay(self, setup: Task) -> Task:
+        # It has the number of the setup, and thereby comes before all that waits.
+        return Task(
+            setup.id,
+            setup.name,
+            setup.function,
+            setup.arguments,
+            setup.sources,
+            setup.spec,
+            Future(self._hooks, setup.name),
+            setup.target,
+            role=Role.REPLAY,
+        )
+
+    def down(self, event: WorkerDown, *, expected: bool) -> list[Task]:
+        """Take a worker out of service; return the tasks it had begun.
+
+        Tasks it had not begun go back to the front of their queue. Those addressed to it end with
+        `StateLost`, unless setups bring its replacement to the same state.
+        """
+        worker = self.workers[event.worker]
+        inflight = self._scheduler.leave_all(worker)
+        worker.up, worker.epoch, worker.last_beat = False, event.epoch + 1, None
+        self._journal.note("down", worker=worker.id, epoch=event.epoch, cause=event.cause)
+        # What was killed on purpose is no news.
+        _log.log(logging.INFO if expected or worker.killing else logging.WARNING, "%s", event.message)
+        numbers = [(task.id, task.attempt) for task in inflight]
+        begun = numbers.index(event.started) + 1 if event.started in numbers else 0
+        for task in reversed(inflight[begun:]):
+            self._ledger.back_to_queue(task)
+        for task in list(worker.lane):
+            if task.role in (Role.REPLAY, Role.INITIALIZER):
+                # The next epoch gets its own.
+                worker.lane.remove(task)
+                self._ledger.tasks.pop(task.id, None)
+        if not worker.keeps_state:
+            self._strand(worker)
+        return inflight[:begun]
+
+    def _strand(self, worker: Worker, cause: BaseException | None = None) -> None:
+        """Fail the tasks that are addressed to a state which is gone."""
+        for task in [task for task in worker.lane if task.role is Role.CALL]:
+            worker.lane.remove(task)
+            error = state_lost(task, worker)
+            error.__cause__ = cause
+            self._ledger.fail(task, error)
+
+    def replay_failed(self, replay: Task, error: BaseException, worker: Worker) -> None:
+        """Give up what waits for a state that could not be rebuilt."""
+        if isinstance(error, WorkerLost):
+            worker.setups = [setup for setup in worker.setups if setup.id != replay.id]
+            _log.error("setup %s ended the new worker %d and is not replayed again", replay.name, worker.id)
+        else:
+            _log.error("setup %s failed on the new worker %d: %s", replay.name, worker.id, error)
+        self._ledger.drop(replay)
+        self._strand(worker, error)
+
+    def heartbeat(self, event: Heartbeat) -> None:
+        """Learn that a worker lives, and whether it can run."""
+        worker = self.workers[event.worker]
+        if event.epoch != worker.epoch:
+            return
+        worker.last_beat = time.monotonic()
+        self.beats = True
+        if event.state == "running" and not worker.responsive:
+            worker.responsive = True
+            _log.info("worker %d on %s answers again", worker.id, worker.host)
+            self._scheduler.available(worker)
+        elif event.state == "stopped" and worker.responsive:
+            self._suspend(worker, "is stopped")
+
+    def look_for_silent(self, now: float) -> None:
+        """Give no new work to workers that have been silent.
+
+        Silence alone never makes a worker lost: its process may be stopped, or the host busy; what died is
+        reported by its supervisor or by the engine.
+        """
+        for worker in self.workers:
+            quiet = worker.last_beat is not None and now - worker.last_beat > self.MISSED_BEATS_SECONDS
+            if worker.up and quiet and worker.responsive:
+                self._suspend(worker, "is silent")
+
+    def _suspend(self, worker: Worker, why: str) -> None:
+        worker.responsive = False
+        _log.warning("worker %d on %s %s; it gets no new work", worker.id, worker.host, why)
+        self._scheduler.unavailable(worker)
