@@ -90,9 +90,9 @@ def apply(
 
     Amplitude and phase of solutions are interpolated linearly, or the nearest is taken; nothing is
     extrapolated: beyond the first and the last solution those are used. In time a flagged solution spoils
-    what lies between it and its neighbours; along frequency flagged channels are bridged. A visibility whose
-    solution is flagged is flagged, and that table leaves it as it was. A window that a table has no solution
-    for passes uncorrected, unless the mode is strict.
+    what lies between it and its neighbours; along frequency flagged channels are bridged. A visibility with
+    a flagged solution on either side is flagged, and that side counts as 1. A window that a table has no
+    solution for passes uncorrected, unless the mode is strict.
 
     Parameters
     ----------

@@ -251,7 +251,7 @@ def correct_rows(
     Returns
     -------
     ndarray
-        bool like `data`: a solution was flagged, and its table left the visibility as it was.
+        bool like `data`: a solution was flagged and counted as 1.
     """
     bad = np.zeros(data.shape, dtype=np.bool_)
     if not len(rows):

@@ -317,19 +317,19 @@ def _finish(
     solnorm: bool,
     calmode: CalMode,
 ) -> Solutions:
-    """Refer the phases, fill gaps, normalise."""
+    """Refer the phases, normalise, fill gaps: in CASA's order."""
     gains, flags, refants = solutions.values, solutions.flags, solutions.refants
     if calmode != "a":
         good = (~flags).sum(axis=(0, 2, 3))
         gains, flags, chosen = refer_phases(gains, flags, preferred or [int(np.argmax(good))], refantmode)
         refants = chosen.astype(np.int32)
-    if fillgaps:
-        gains, flags = fill_gaps(gains, flags, fillgaps, axis=2)
     errors = solutions.errors
     if solnorm:
         norms: Any = bandpass_norms(gains, flags) if gaintype == "B" else gain_norm(gains, flags)
         gains = gains / norms
         errors = (errors / np.abs(norms)).astype(np.float32)
+    if fillgaps:
+        gains, flags = fill_gaps(gains, flags, fillgaps, axis=2)
     return replace(solutions, values=gains, flags=flags, errors=errors, refants=refants)
 
 

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from parallactic.kernels.solving import (
     BaselineSums,
     CalMode,
+    GainSolution,
     baseline_matrix,
+    combine_ratios,
     constrain_data,
     constrain_gains,
     formal_errors,
@@ -28,8 +30,6 @@ __all__ = ["GainType", "SolveParameters", "SolvedIntervals", "solve_unit"]
 GainType = Literal["G", "B", "T"]
 
 _RECEPTORS = {"RR": 0, "LL": 1, "XX": 0, "YY": 1}
-_BLOCK = 64
-"""Channel groups solved at a time, to bound the memory of full matrices."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,12 @@ def solve_unit(unit: SolveUnit, vis: str, parameters: SolveParameters) -> Solved
 
 
 def _average(ms: MeasurementSet, unit: SolveUnit, parameters: SolveParameters) -> BaselineSums:
-    nslot = len(unit.intervals)
+    nstratum, strata = _strata(ms, unit)
+    nslot = len(unit.intervals) * nstratum
     ngroup = 1 + max(int(groups.max(initial=0)) for groups in _groups_used(ms, unit, parameters))
     sums = BaselineSums(nslot, len(ms.antennas), ngroup)
     slot_of = np.full(len(ms.index), -1, dtype=np.int64)
-    slot_of[unit.rows] = unit.slots
+    slot_of[unit.rows] = unit.slots * nstratum + strata
     columns = ["DATA", "flags", "weights", *(["MODEL_DATA"] if parameters.model == "column" else [])]
     start = unit.intervals[0].start
     for rows, read in ms.chunks(unit.rows, columns):
@@ -146,6 +147,18 @@ def _average(ms: MeasurementSet, unit: SolveUnit, parameters: SolveParameters) -
     return sums
 
 
+def _strata(ms: MeasurementSet, unit: SolveUnit) -> tuple[int, NDArray[np.int64]]:
+    """Find what is averaged apart before it is combined: fields, observations and data descriptions.
+
+    One gain is to explain them all, but their means may differ by errors of their models, which the error of
+    the gain must show.
+    """
+    index = ms.index
+    keys = np.stack([c[unit.rows] for c in (index.field, index.observation, index.ddid)], axis=1)
+    kinds, which = np.unique(keys, axis=0, return_inverse=True)
+    return len(kinds), which.reshape(-1).astype(np.int64)
+
+
 def _groups_used(ms: MeasurementSet, unit: SolveUnit, parameters: SolveParameters) -> list[NDArray[np.int64]]:
     return [parameters.groups[ms.data_descriptions[d].spw] for d in np.unique(ms.index.ddid[unit.rows])]
 
@@ -159,32 +172,30 @@ def _point_source(
 
 
 def _solve(unit: SolveUnit, sums: BaselineSums, parameters: SolveParameters) -> SolvedIntervals:
-    products, weights = sums.products, sums.weights
-    if parameters.gaintype == "T":
-        products, weights = products.sum(axis=2, keepdims=True), weights.sum(axis=2, keepdims=True)
-    nslot, ngroup, nreceptor, nant = products.shape[:4]
+    nslot = len(unit.intervals)
+    ngroup, nant = sums.products.shape[1], sums.products.shape[3]
+    nreceptor = 1 if parameters.gaintype == "T" else 2
+    by_stratum = (nslot, -1, *sums.products.shape[1:])
+    products, weights = sums.products.reshape(by_stratum), sums.weights.reshape(by_stratum)
     shape = (nslot, nant, ngroup, nreceptor)
     gains, flags = np.ones(shape, dtype=np.complex128), np.ones(shape, dtype=np.bool_)
     errors, snr, curvature = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     unconverged = low = 0
     for slot in range(nslot):
-        for first in range(0, ngroup, _BLOCK):
-            block = slice(first, min(first + _BLOCK, ngroup))
-            V, W = baseline_matrix(products[slot, block], weights[slot, block])
-            V, W = constrain_data(V, W, parameters.calmode)
-            for group in range(block.start, block.stop):
-                solution = solve_gains(V[group - first], W[group - first], parameters.minblperant)
-                error, ratio = formal_errors(solution)
-                sure = solution.converged[:, np.newaxis] & solution.solved
-                good = sure & (ratio >= parameters.minsnr)
-                unconverged += int((solution.solved & ~sure).sum())
-                low += int((sure & ~good).sum())
-                gains[slot, :, group] = constrain_gains(solution.gains, parameters.calmode).T
-                flags[slot, :, group] = ~good.T
-                errors[slot, :, group], snr[slot, :, group] = error.T, ratio.T
-                curvature[slot, :, group] = np.where(solution.solved, solution.curvature, 0.0).T
+        for group in range(ngroup):
+            solution = _solve_group(products[slot, :, group], weights[slot, :, group], parameters)
+            error, ratio = formal_errors(solution)
+            sure = solution.converged[:, np.newaxis] & solution.solved
+            good = sure & (ratio >= parameters.minsnr)
+            unconverged += int((solution.solved & ~sure).sum())
+            low += int((sure & ~good).sum())
+            gains[slot, :, group] = constrain_gains(solution.gains, parameters.calmode).T
+            flags[slot, :, group] = ~good.T
+            errors[slot, :, group], snr[slot, :, group] = error.T, ratio.T
+            curvature[slot, :, group] = np.where(solution.solved, solution.curvature, 0.0).T
     kept = np.flatnonzero((curvature > 0).any(axis=(1, 2, 3)))
-    times = unit.intervals[0].start + sums.times[kept] / sums.time_weights[kept]
+    moments = sums.times.reshape(nslot, -1).sum(axis=1)[kept]
+    times = unit.intervals[0].start + moments / sums.time_weights.reshape(nslot, -1).sum(axis=1)[kept]
     return SolvedIntervals(
         kept,
         times,
@@ -197,3 +208,15 @@ def _solve(unit: SolveUnit, sums: BaselineSums, parameters: SolveParameters) -> 
         low,
         unconverged,
     )
+
+
+def _solve_group(
+    products: NDArray[np.complex128], weights: NDArray[np.float64], parameters: SolveParameters
+) -> GainSolution:
+    """Solve one interval and channel; arrays (nstratum, 2, nant, nant), upper triangles."""
+    V, W = constrain_data(*baseline_matrix(products, weights), parameters.calmode)
+    if parameters.gaintype == "T":
+        shape = (-1, 1, *V.shape[2:])
+        V, W = V.reshape(shape), W.reshape(shape)
+    mean, total, scatter, counts = combine_ratios(V, W, axis=0)
+    return solve_gains(mean, total, parameters.minblperant, scatter=scatter, counts=counts)

@@ -1,6 +1,6 @@
 """Solving for antenna gains, and using them."""
 
-from parallactic.kernels.solving.averaging import BaselineSums, baseline_matrix
+from parallactic.kernels.solving.averaging import BaselineSums, baseline_matrix, combine_ratios
 from parallactic.kernels.solving.correction import correct
 from parallactic.kernels.solving.interpolation import (
     Interpolation,
@@ -21,6 +21,7 @@ __all__ = [
     "RefantMode",
     "bandpass_norms",
     "baseline_matrix",
+    "combine_ratios",
     "constrain_data",
     "constrain_gains",
     "correct",

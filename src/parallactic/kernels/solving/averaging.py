@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BaselineSums", "baseline_matrix"]
+__all__ = ["BaselineSums", "baseline_matrix", "combine_ratios"]
 
 
 class BaselineSums:
@@ -31,7 +31,7 @@ class BaselineSums:
     weights
         Σ w |M|², float64, same shape.
     times
-        Σ w t, float64 (nslot,), and `time_weights`, Σ w, over all that was used.
+        Σ w |M|² t, float64 (nslot,), and `time_weights`, Σ w |M|², over all that was used.
     """
 
     def __init__(self, nslot: int, nant: int, ngroup: int) -> None:
@@ -111,7 +111,7 @@ def _add(
                     product = product.conjugate()
                 products[slot, group, receptor, p, q] += weight * product
                 sums[slot, group, receptor, p, q] += weight * power
-                total += weight
+                total += weight * power
         time_sums[slot] += total * times[row]
         time_weights[slot] += total
 
@@ -133,3 +133,31 @@ def baseline_matrix(
     """
     mean = np.divide(products, weights, out=np.zeros_like(products), where=weights > 0)
     return mean + np.conj(np.swapaxes(mean, -1, -2)), weights + np.swapaxes(weights, -1, -2)
+
+
+def combine_ratios(
+    V: NDArray[np.complex128], weights: NDArray[np.float64], axis: int
+) -> tuple[NDArray[np.complex128], NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Average ratios that one gain shall explain, such as those of several fields, and keep how they scatter.
+
+    With the scatter, χ² of the means is turned into χ² of what was averaged:
+    Σ_s w_s |V_s − x|² = W |V − x|² + scatter, for any x.
+
+    Parameters
+    ----------
+    V, weights
+        As `baseline_matrix` gives them, with any further axes.
+    axis
+        To average over.
+
+    Returns
+    -------
+    tuple
+        Mean ratio, its weight, the scatter Σ w_s |V_s|² − W |V|² (float64), how many were averaged (int64).
+    """
+    total = weights.sum(axis=axis)
+    mean = np.divide(
+        (weights * V).sum(axis=axis), total, out=np.zeros_like(total, dtype=V.dtype), where=total > 0
+    )
+    scatter = (weights * np.abs(V) ** 2).sum(axis=axis) - total * np.abs(mean) ** 2
+    return mean, total, np.maximum(scatter, 0.0), np.count_nonzero(weights > 0, axis=axis)

@@ -26,9 +26,9 @@ def correct(
     Parameters
     ----------
     data
-        complex64 (nrow, nchan, ncorr). A visibility with a flagged gain on either side is left as it is.
+        complex64 (nrow, nchan, ncorr). A flagged gain, or one of 0, counts as 1.
     bad
-        bool, same shape: set where that happened.
+        bool, same shape: set where there was such a gain on either side.
     gains, flags
         complex128 and bool (nentry, nant, nchan or 1, 2); a single channel holds for all.
     entries
@@ -56,8 +56,11 @@ def _correct(
             c = 0 if single else channel
             for corr in range(ncorr):
                 i, j = products[corr, 0], products[corr, 1]
-                factor = gains[entry, p, c, i] * np.conj(gains[entry, q, c, j])
-                if flags[entry, p, c, i] or flags[entry, q, c, j] or factor == 0.0:
+                one, other = gains[entry, p, c, i], gains[entry, q, c, j]
+                if flags[entry, p, c, i] or one == 0.0:
                     bad[row, channel, corr] = True
-                else:
-                    data[row, channel, corr] = data[row, channel, corr] / factor
+                    one = 1.0 + 0.0j
+                if flags[entry, q, c, j] or other == 0.0:
+                    bad[row, channel, corr] = True
+                    other = 1.0 + 0.0j
+                data[row, channel, corr] = data[row, channel, corr] / (one * np.conj(other))

@@ -139,7 +139,8 @@ def _near_flags(
     if kind == "nearest":
         return pattern[np.where(fraction > 0.5, high, low)]
     # Outside the band too the last two channels count, as in CASA; on a channel that one alone.
-    return (pattern[low] & (fraction != 1.0)) | (pattern[high] & (fraction != 0.0))
+    near: NDArray[np.bool_] = (pattern[low] & (fraction != 1.0)) | (pattern[high] & (fraction != 0.0))
+    return near
 
 
 def fill_gaps(

@@ -57,12 +57,11 @@ def constrain_gains(gains: NDArray[np.complex128], calmode: CalMode) -> NDArray[
 def formal_errors(solution: GainSolution) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the formal error and the signal-to-noise ratio of gains that were solved together.
 
-    The two receptors of one interval and channel are one group: their noise is taken to be the same.
-    With σ² = Σ χ² / Σ (baselines − antennas) over the group, the error of a gain is
-    σ / sqrt(Σ_q w_pq |g_q|²), the inverse root of half the second derivative of χ²/σ² with respect to either
-    part of g_p. The ratio is
-    |g_p| over it. It counts on no absolute scale of the weights. If there are no more baselines than antennas
-    nothing is left to measure the noise with: then σ² = 1, that is, the weights are taken as 1/variance.
+    The two receptors of one interval and channel are one group: their noise is taken to be the same. With
+    σ² = Σ χ² / Σ (baselines − antennas) over the group, the error of a gain is σ / sqrt(Σ_q w_pq |g_q|²): the
+    root of the summed variances of its real and imaginary part, the other gains held. The ratio is |g_p| over
+    it. It counts on no absolute scale of the weights. If there are no more baselines than antennas nothing is
+    left to measure the noise with: then σ² = 2, as if the weights were 1/variance of either part.
 
     Parameters
     ----------
@@ -75,7 +74,7 @@ def formal_errors(solution: GainSolution) -> tuple[NDArray[np.float64], NDArray[
         Error and ratio, float64 (nsolve, nant); both 0 where nothing was solved.
     """
     dof = int(solution.dof[solution.solved.any(axis=1)].sum())
-    variance = float(solution.chi2.sum()) / dof if dof > 0 else 1.0
+    variance = float(solution.chi2.sum()) / dof if dof > 0 else 2.0
     good = solution.solved & (solution.curvature > 0)
     error = np.zeros_like(solution.curvature)
     np.sqrt(variance / np.where(good, solution.curvature, 1.0), out=error, where=good)

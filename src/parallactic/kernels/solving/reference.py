@@ -22,9 +22,10 @@ def refer_phases(
 ) -> tuple[NDArray[np.complex128], NDArray[np.bool_], NDArray[np.int64]]:
     """Turn the phases of every solution so that the reference antenna has phase zero.
 
-    In an interval, channel and receptor where the reference antenna has no solution, ``"flex"`` holds the
-    phase of the next antenna of the list at its last referred value there (at zero if it had none), so that
-    the others go on without a jump; ``"strict"`` flags all antennas there.
+    In an interval, channel and receptor where the reference antenna has no solution, ``"flex"`` takes the
+    next antenna of the list and holds its phase, so that the others go on without a jump: at its value in
+    the nearest channel of that interval that could be referred, else at its last value in time, else at zero.
+    ``"strict"`` flags all antennas there.
 
     Parameters
     ----------
@@ -51,20 +52,39 @@ def refer_phases(
     chosen = np.full(nslot, order[0], dtype=np.int64)
     held = np.zeros(gains.shape[1:])
     for slot in range(nslot):
-        open_ = ~flags[slot].all(axis=0)
-        turn = np.zeros(open_.shape)
         counts = np.zeros(nant, dtype=np.int64)
-        for antenna in order:
-            here = open_ & ~flags[slot, antenna]
+        missing = ~flags[slot].all(axis=0)
+        for rank, antenna in enumerate(order):
+            here = missing & ~flags[slot, antenna]
+            if rank:
+                _hold_from_channels(
+                    gains[slot, antenna], here, ~missing & ~flags[slot, antenna], held[antenna]
+                )
+            turn = np.zeros(here.shape)
             turn[here] = np.angle(gains[slot, antenna][here]) - held[antenna][here]
+            gains[slot] *= np.exp(-1j * turn)
             counts[antenna] = np.count_nonzero(here)
-            open_ &= ~here
-        gains[slot] *= np.exp(-1j * turn)
-        flags[slot] |= open_
+            missing &= ~here
+        flags[slot] |= missing
         if counts.any():
             chosen[slot] = max(order, key=lambda a: int(counts[a]))
-        good_here = ~flags[slot]
-        held[good_here] = np.angle(gains[slot][good_here])
+        good = ~flags[slot]
+        held[good] = np.angle(gains[slot][good])
         # The first choice defines phase zero at all times.
         held[order[0]] = 0.0
     return gains, flags, chosen
+
+
+def _hold_from_channels(
+    gains: NDArray[np.complex128],
+    here: NDArray[np.bool_],
+    referred: NDArray[np.bool_],
+    held: NDArray[np.float64],
+) -> None:
+    """Set the held phases of one antenna `here` from its nearest `referred` channels; (nchan, nreceptor)."""
+    for receptor in range(gains.shape[1]):
+        known = np.flatnonzero(referred[:, receptor])
+        wanted = np.flatnonzero(here[:, receptor])
+        if len(known) and len(wanted):
+            nearest = known[np.argmin(np.abs(known[:, np.newaxis] - wanted), axis=0)]
+            held[wanted, receptor] = np.angle(gains[nearest, receptor])

@@ -27,7 +27,7 @@ class GainSolution:
     chi2
         Σ_{p<q} w_pq |V_pq − g_p g_q*|², float64 (nsolve,).
     dof
-        Baselines less antennas, int64 (nsolve,).
+        Complex data (baselines) less antennas, int64 (nsolve,).
     converged
         bool (nsolve,).
     """
@@ -44,8 +44,11 @@ def solve_gains(
     V: NDArray[np.complex128],
     weights: NDArray[np.float64],
     minblperant: int = 4,
-    tolerance: float = 1e-9,
-    max_iterations: int = 2000,
+    *,
+    scatter: NDArray[np.float64] | None = None,
+    counts: NDArray[np.int64] | None = None,
+    tolerance: float = 1e-8,
+    max_iterations: int = 20000,
 ) -> GainSolution:
     """Find g so that Σ_{p<q} w_pq |V_pq − g_p g_q*|² is least, for each solve on its own.
 
@@ -62,6 +65,9 @@ def solve_gains(
         The least number of baselines of an antenna; antennas with fewer are left out, again and again
         until none has fewer. So are antennas without a path of baselines to the largest group:
         their phase relative to it cannot be known.
+    scatter, counts
+        As `combine_ratios` gives them, (nsolve, nant, nant): χ² and its degrees of freedom are then those of
+        what was averaged.
     tolerance
         Stop when the gains change by less than this part of their norm.
     max_iterations
@@ -80,7 +86,10 @@ def solve_gains(
         if solved[k].any():
             converged[k] = _stefcal(V[k], used, solved[k], gains[k], tolerance, max_iterations)
             curvature[k], chi2[k] = _quality(V[k], used, gains[k])
-            dof[k] = np.count_nonzero(np.triu(used, 1)) - np.count_nonzero(solved[k])
+            pairs = np.triu(used, 1) > 0
+            chi2[k] += 0.0 if scatter is None else scatter[k][pairs].sum()
+            data = np.count_nonzero(pairs) if counts is None else int(counts[k][pairs].sum())
+            dof[k] = data - np.count_nonzero(solved[k])
     return GainSolution(gains, solved, curvature, chi2, dof, converged)
 
 
