@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import typer.testing
 from cli_helpers import environment
+
+from parallactic.cli.app import make_app
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -30,3 +35,23 @@ def command(tmp_path: Path) -> Run:
         )
 
     return run
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """As `command`, but in this process: quicker, where a process of its own proves nothing more."""
+    monkeypatch.chdir(tmp_path)
+    logger = logging.getLogger("parallactic")
+    before = (list(logger.handlers), logger.level, logger.propagate)
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        plain = environment(tmp_path)
+        for name in [key for key in os.environ if key not in plain]:
+            monkeypatch.delenv(name)
+        result = typer.testing.CliRunner().invoke(make_app(words), list(words), env=plain)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return subprocess.CompletedProcess(words, result.exit_code, result.stdout, result.stderr)
+
+    yield run
+    logger.handlers[:], logger.level, logger.propagate = before

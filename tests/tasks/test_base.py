@@ -212,6 +212,20 @@ def test_the_result_prints_and_serialises(caplog: pytest.LogCaptureFixture) -> N
     assert "sample ended after" in caplog.text
 
 
+def test_nested_values_are_readable() -> None:
+    parts = [{"name": f"part{number}", "rows": 1000 * number, "share": 1 / 3} for number in range(25)]
+    printed = str(
+        TaskResult(task="cut", counts={"rows": 1234567, "by field": {"a": 1.0, "b": [1, 2]}, "parts": parts})
+    )
+    assert "1,234,567" in printed
+    assert "a 1, b 1, 2" in printed
+    assert "part19" in printed
+    assert "19,000" in printed
+    assert "0.333333" in printed
+    assert "part20" not in printed
+    assert "and 5 more" in printed
+
+
 def _double(unit: int, offset: int) -> int:
     if unit < 0:
         raise ValueError(f"{unit} is below zero")
@@ -244,7 +258,7 @@ def test_failed_units_are_named_after_all_have_ended() -> None:
 
 
 def test_many_failures_are_counted_not_listed() -> None:
-    with pytest.raises(StepFailed, match=r"9 of 9 units failed.*and 4 more"):
+    with pytest.raises(StepFailed, match=r"9 of 9 units failed.*and 6 more"):
         run_units(Inline(), _double, range(-9, 0), 0, label="all")
 
 

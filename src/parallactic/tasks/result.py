@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from io import StringIO
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 __all__ = ["TaskResult", "plain", "render"]
+
+_LONGEST, _ROWS = 400, 20
+"""Letters of one value, and rows of one list, that the table shows; the JSON has them all."""
 
 _COMMON = ("task", "seconds", "counts", "products", "warnings")
 
@@ -107,10 +111,40 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def _cell(value: Any) -> Text:
+def _cell(value: Any) -> Text | Table:
     from rich.text import Text
 
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        text = str(value)
-        return Text(text if len(text) <= 400 else text[:397] + "...")
-    return Text(f"{value:,}" if isinstance(value, int) else f"{value:.6g}")
+    if isinstance(value, list | tuple) and value and all(isinstance(item, dict) for item in value):
+        return _listing(value)
+    text = _words(value)
+    return Text(text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "...")
+
+
+def _listing(rows: Sequence[dict[str, Any]]) -> Table:
+    """Return a table inside the table for a list of records, its first rows."""
+    from rich.table import Table
+    from rich.text import Text
+
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(Text(name), overflow="fold")
+    for row in rows[:_ROWS]:
+        table.add_row(*(Text(_words(row.get(name, ""))) for name in names))
+    if len(rows) > _ROWS:
+        table.add_row(Text(f"and {len(rows) - _ROWS} more"))
+    return table
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_words(item)}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_words(item) for item in value)
+    return str(value)

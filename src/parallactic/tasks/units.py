@@ -26,8 +26,8 @@ _log = logging.getLogger(__name__)
 _BAR_AFTER = 2.0
 """Seconds of silence before a progress bar appears."""
 
-_SHOWN = 5
-"""How many failed units an error spells out."""
+_SHOWN = 3
+"""How many failed units an error spells out; all of them are in ``StepFailed.failures``."""
 
 
 class StepFailed(ParallacticError):
@@ -294,9 +294,17 @@ def _stop(futures: Sequence[Future[Any]], *, gently: bool) -> None:
 
 
 def _failed(label: str, failures: dict[str, BaseException], total: int) -> StepFailed:
-    shown = [f"{name}: {type(error).__name__}: {error}" for name, error in list(failures.items())[:_SHOWN]]
+    shown = [f"{name}: {_said(error)}" for name, error in list(failures.items())[:_SHOWN]]
     if len(failures) > _SHOWN:
         shown.append(f"and {len(failures) - _SHOWN} more")
     units = "1 unit" if total == 1 else f"{total} units"
     message = f"{label}: {len(failures)} of {units} failed. " + "; ".join(shown)
     return StepFailed(message, label=label, failures=failures, total=total)
+
+
+def _said(error: BaseException) -> str:
+    """Return an error's sentence; its type too where that is not ours and so says something."""
+    text = str(error)
+    if isinstance(error, ParallacticError) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
