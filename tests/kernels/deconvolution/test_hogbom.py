@@ -65,6 +65,17 @@ def test_its_input_stays_as_it_was(images: tuple[np.ndarray, np.ndarray]) -> Non
     np.testing.assert_array_equal(dirty, before)
 
 
+def test_a_part_of_the_image_takes_the_same_steps_as_the_whole(images: tuple[np.ndarray, np.ndarray]) -> None:
+    dirty, psf = images
+    mask = np.zeros(dirty.shape, bool)
+    mask[15:60, 20:45] = True
+    box = np.s_[15:60, 20:45]
+    whole = hogbom(dirty, psf, mask, iterations=200)
+    part = hogbom(dirty[box], psf, mask[box], iterations=200)
+    np.testing.assert_array_equal(part.model, whole.model[box])
+    np.testing.assert_array_equal(part.residual, whole.residual[box])
+
+
 def test_an_empty_mask_gives_no_component(images: tuple[np.ndarray, np.ndarray]) -> None:
     dirty, psf = images
     nothing = np.zeros(dirty.shape, bool)
@@ -79,4 +90,4 @@ def test_what_cannot_be_is_said(images: tuple[np.ndarray, np.ndarray]) -> None:
     with pytest.raises(InvalidSpec, match="gain"):
         hogbom(dirty, psf, mask, gain=0.0)
     with pytest.raises(InvalidSpec, match="differ in shape"):
-        hogbom(dirty, psf[1:], mask)
+        hogbom(dirty, psf, mask[1:])

@@ -60,9 +60,9 @@ def hogbom(
     residual
         Jy/beam; shape (nx, ny). Not changed.
     psf
-        1 at pixel ``[nx // 2, ny // 2]``; same shape.
+        1 at pixel ``[px // 2, py // 2]``; shape (px, py), which may differ from that of the residual.
     mask
-        True where components may lie; same shape.
+        True where components may lie; shape (nx, ny).
     gain
         Loop gain, above 0 and at most 1.
     threshold
@@ -73,16 +73,16 @@ def hogbom(
     Raises
     ------
     InvalidSpec
-        If shapes differ, or `gain` is out of range.
+        If the shapes of residual and mask differ, or `gain` is out of range.
     """
-    if not residual.shape == psf.shape == mask.shape:
-        raise InvalidSpec(f"residual {residual.shape}, psf {psf.shape}, mask {mask.shape} differ in shape.")
+    if residual.shape != mask.shape:
+        raise InvalidSpec(f"residual {residual.shape} and mask {mask.shape} differ in shape.")
     if not 0.0 < gain <= 1.0:
         raise InvalidSpec(f"gain={gain} must be above 0 and at most 1.")
     left = np.array(residual, np.float64, order="C")
     model = np.zeros_like(left)
-    where = np.flatnonzero(mask)
-    done = _subtract(left, model, np.ascontiguousarray(psf, np.float64), where, gain, threshold, iterations)
+    allowed, spread = np.ascontiguousarray(mask), np.ascontiguousarray(psf, np.float64)
+    done = _subtract(left, model, spread, allowed, gain, threshold, iterations)
     return MinorCycle(model, left, int(done), peak(left, mask))
 
 
@@ -91,27 +91,30 @@ def _subtract(
     residual: npt.NDArray[np.float64],
     model: npt.NDArray[np.float64],
     psf: npt.NDArray[np.float64],
-    where: npt.NDArray[np.intp],
+    mask: npt.NDArray[np.bool_],
     gain: float,
     threshold: float,
     iterations: int,
 ) -> int:  # pragma: no cover - compiled
     nx, ny = residual.shape
-    flat = residual.ravel()
-    for done in range(iterations):
-        best, at = 0.0, -1
-        for k in where:
-            value = abs(flat[k])
-            if value > best:
-                best, at = value, k
-        if at < 0 or best <= threshold:
+    px, py = psf.shape
+    # Nothing is subtracted in the first pass, which only finds the peak; later passes do both at once.
+    x, y, flux = 0, 0, 0.0
+    for done in range(iterations + 1):
+        best, best_x, best_y = threshold, -1, -1
+        shift_x, shift_y = px // 2 - x, py // 2 - y
+        low, high = max(0, -shift_y), min(ny, py - shift_y)
+        for i in range(nx):
+            if flux != 0.0 and 0 <= i + shift_x < px:
+                for j in range(low, high):
+                    residual[i, j] -= flux * psf[i + shift_x, j + shift_y]
+            for j in range(ny):
+                value = abs(residual[i, j])
+                if value > best and mask[i, j]:
+                    best, best_x, best_y = value, i, j
+        if best_x < 0 or done == iterations:
             return done
-        x, y = at // ny, at % ny
+        x, y = best_x, best_y
         flux = gain * residual[x, y]
         model[x, y] += flux
-        # Pixel [x + i, y + j] loses flux times PSF pixel [cx + i, cy + j], where both exist.
-        shift_x, shift_y = nx // 2 - x, ny // 2 - y
-        for i in range(max(0, -shift_x), min(nx, nx - shift_x)):
-            for j in range(max(0, -shift_y), min(ny, ny - shift_y)):
-                residual[i, j] -= flux * psf[i + shift_x, j + shift_y]
     return iterations

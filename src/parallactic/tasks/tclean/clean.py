@@ -72,14 +72,17 @@ def clean(
         Returns the residual image of a model, from the visibilities.
     """
     model = np.zeros_like(dirty)
+    # Components lie within the mask, and the residual outside of it is made anew by the major cycle: the
+    # minor cycle needs no more than the rectangle about the mask.
+    box = _rectangle(mask)
     residual, done, cycles = dirty, 0, list[int]()
     lowest = peak(residual, mask)
     while (reason := control.stop(residual, mask, done)) is None:
         level = control.cycle_threshold(peak(residual, mask), sidelobe, control.floor(residual))
         minor = hogbom(
-            residual,
+            residual[box],
             psf,
-            mask,
+            mask[box],
             gain=control.gain,
             threshold=level,
             iterations=control.cycle_iterations(done),
@@ -87,7 +90,7 @@ def clean(
         if minor.iterations == 0:
             reason = "no progress"
             break
-        model += minor.model
+        model[box] += minor.model
         done += minor.iterations
         cycles.append(minor.iterations)
         residual = major(model)
@@ -101,3 +104,11 @@ def clean(
             break
         lowest = min(lowest, highest)
     return Cleaned(model, residual, done, reason, cycles)
+
+
+def _rectangle(mask: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Return the smallest rectangle that holds the mask."""
+    x, y = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if x.size == 0:
+        return slice(0, 0), slice(0, 0)
+    return slice(int(x[0]), int(x[-1]) + 1), slice(int(y[0]), int(y[-1]) + 1)
