@@ -164,6 +164,7 @@ def robust_fit(  # type: ignore[no-untyped-def]
     keep[:] = good
     most = max(1, min(maxnpieces, n // POINTS_PER_PIECE))
     before = 0.0
+    stiff = poly
     for turn in range(MAX_ROUNDS):
         pieces = min(2 * turn + 1, most) if poly else 1
         degree = min(turn + 1, 3) if poly else 1
@@ -175,11 +176,13 @@ def robust_fit(  # type: ignore[no-untyped-def]
                 total += (values[i] - fit[i]) ** 2
                 points += 1
         sigma = np.sqrt(total / points) if points else 0.0
-        if sigma == 0.0 or (turn > 0 and abs(sigma - before) < CONVERGED * before):
+        converged = turn > 0 and abs(sigma - before) < CONVERGED * before
+        if sigma == 0.0 or (converged and not stiff):
             return sigma
+        # Interference adds: what lies beneath a fit that cannot bend yet is the shape of the band. Beneath one
+        # that could have followed it is a dead channel.
+        stiff = stiff and not converged and turn < 3
         before = sigma
-        # Interference adds. What lies beneath a fit that cannot bend yet is the shape of the band.
-        stiff = poly and turn < 3
         for i in range(n):
             excess = values[i] - fit[i]
             keep[i] = good[i] and excess <= cutoff * sigma and (stiff or excess >= -cutoff * sigma)
