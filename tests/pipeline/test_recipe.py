@@ -9,10 +9,9 @@ import pytest
 
 from parallactic.errors import InvalidSpec
 from parallactic.pipeline import make_plan
-from parallactic.pipeline.recipe import STEP_KEYS, read_recipe
+from parallactic.pipeline.recipe import read_recipe
 from parallactic.pipeline.runner import executor_settings
 from parallactic.pipeline.steps import selected_steps
-from parallactic.tasks.base import TASKS, signature_of
 
 
 def test_variables_are_put_in(recipe: Path, data: Path) -> None:
@@ -220,6 +219,11 @@ def test_executor_settings_that_cannot_be(data: Path) -> None:
         executor_settings(read_recipe({"executor": {"backend": "seriel"}, "step": step}), None, None)
 
 
-def test_no_task_takes_a_key_that_is_the_recipes() -> None:
-    for name in TASKS:
-        assert not set(STEP_KEYS) & set(signature_of(TASKS[name]).parameters), name
+def test_a_parameter_called_as_a_key_of_the_step(data: Path) -> None:
+    table = {"name": "first", "task": "mark", "vis": "obs", "parameters": {"note": "x"}}
+    plan = make_plan({"step": [table]}, set=["first.parameters.times=3"])
+    assert plan.steps[0].parameters == {"vis": "obs", "note": "x", "times": 3}
+    with pytest.raises(InvalidSpec, match="'note' stands there twice"):
+        make_plan({"step": [{**table, "note": "y"}]})
+    with pytest.raises(InvalidSpec, match=r"step 1 'first', key 'name'.*mark has no parameter 'name'"):
+        make_plan({"step": [table]}, set=["first.parameters.name=3"])

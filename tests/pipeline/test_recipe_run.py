@@ -142,3 +142,29 @@ def test_a_recipe_given_as_a_dictionary(data: Path, inline: Executor) -> None:
     )
     assert result.output == data / "small-output"
     assert (data / "obs" / "lines").read_text().count("quick") == 3
+
+
+@pytest.mark.parametrize(
+    ("backend", "workers"),
+    [("serial", 1), ("multiprocessing", 1), ("multiprocessing", 2), ("multiprocessing", 4)],
+)
+def test_one_executor_for_the_whole_run(recipe: Path, data: Path, backend: str, workers: int) -> None:
+    result = plx.run(recipe, backend=backend, workers=workers, set={"mark_all.resources.cores": 1})
+    assert result.executor == f"{backend}, {workers} worker{'s' if workers > 1 else ''}"
+    assert (data / "out-a/loud/lines").read_text() == "ONE\nTWO\nTHREE\nquick-n{a}-2\nquick-n{a}-2"
+    journal = (result.logs / "executor" / "journal.jsonl").read_text()
+    assert all(f"shout: shout {word}" in journal for word in ("one", "two", "three"))
+
+
+def test_resources_that_the_backend_never_has(recipe: Path, data: Path) -> None:
+    with pytest.raises(InvalidSpec, match=r"loud\.toml, step 2 'mark_all', key 'resources': .*100000"):
+        plx.run(recipe, backend="serial", set={"mark_all.resources.cores": 100_000})
+    assert not (data / "out-a" / "loud").exists()
+
+
+def test_a_backend_that_cannot_be_had_leaves_nothing(recipe: Path, data: Path) -> None:
+    with pytest.raises(plx.BackendUnavailable, match="slurm"):
+        plx.run(recipe, backend="slurm")
+    with pytest.raises(InvalidSpec, match="workers"):
+        plx.run(recipe, backend="serial", workers=-3)
+    assert not list((data / "out-a" / "logs").glob("*")) if (data / "out-a").exists() else True

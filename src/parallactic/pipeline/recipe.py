@@ -26,8 +26,11 @@ __all__ = [
     "variables",
 ]
 
-STEP_KEYS = ("name", "task", "description", "skip", "resources")
-"""The keys of a step that are the recipe's; every other key is a parameter of the step's task."""
+STEP_KEYS = ("name", "task", "description", "skip", "resources", "parameters")
+"""The keys of a step that are the recipe's; every other key is a parameter of the step's task.
+
+A parameter of one of these names stands in the table ``[step.parameters]``, where any parameter may stand.
+"""
 
 _TABLES = ("recipe", "inputs", "executor", "step")
 _RECIPE_KEYS = ("name", "description", "output")
@@ -186,12 +189,21 @@ def _steps(tables: Sequence[Any], source: str) -> tuple[RecipeStep, ...]:
             number=number,
             name=name,
             task=table["task"],
-            parameters={key: value for key, value in table.items() if key not in STEP_KEYS},
+            parameters=_parameters(table, f"{where} {name!r}"),
             resources=dict(_table(table, "resources", f"{where} {name!r}")),
             skip=table.get("skip", False),
             description=str(table.get("description", "")),
         )
     return tuple(steps.values())
+
+
+def _parameters(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    plain = {key: value for key, value in table.items() if key not in STEP_KEYS}
+    more = _table(table, "parameters", where)
+    twice = sorted(plain.keys() & more.keys())
+    if twice:
+        raise InvalidSpec(f"{where}: {twice[0]!r} stands there twice, in the step and in its parameters.")
+    return {**plain, **more}
 
 
 def _known(table: Mapping[str, Any], names: Sequence[str], sentence: str) -> None:
@@ -216,7 +228,8 @@ def overridden(recipe: Recipe, settings: Mapping[str, Any] | Iterable[str]) -> R
         As read.
     settings
         A mapping of keys to values, or texts ``"key=value"``. A key is the name of an input, or
-        ``step.parameter``, ``step.skip`` or ``step.resources.name``.
+        ``step.parameter`` (``step.parameters.name`` for one that is called as a key of the step),
+        ``step.skip`` or ``step.resources.name``.
 
     Raises
     ------
@@ -260,6 +273,9 @@ def _with_setting(recipe: Recipe, key: str, value: Any) -> Recipe:
     elif parameter.startswith("resources."):
         chosen = _from_toml(value) if isinstance(value, CommandText) else value
         changed = replace(step, resources={**step.resources, parameter.removeprefix("resources."): chosen})
+    elif parameter.startswith("parameters."):
+        parameter = parameter.removeprefix("parameters.")
+        changed = replace(step, parameters={**step.parameters, parameter: value})
     elif parameter in STEP_KEYS:
         raise InvalidSpec(f"the setting {key}: the {parameter} of a step is the recipe's, and cannot be set.")
     else:

@@ -104,6 +104,7 @@ def execute(
     start = time.perf_counter()
     with log_to(logs / "run.log"), _executor(executor, settings, logs) as ex:
         result.executor = _described(ex)
+        _check_resources(plan, ex)
         try:
             for step, outcome in zip(plan.steps, result.steps, strict=True):
                 if step.chosen:
@@ -114,6 +115,17 @@ def execute(
             result.seconds = time.perf_counter() - start
             write_json(logs / "result.json", result.to_dict())
     return result
+
+
+def _check_resources(plan: Plan, ex: Any) -> None:
+    """Find what the backend can never give before the first step, not at the step that asks for it."""
+    for step in plan.steps:
+        if step.chosen and step.resources and hasattr(ex, "options"):
+            try:
+                ex.options(**step.resources)
+            except InvalidSpec as error:
+                where = f"{plan.recipe.source}, step {step.number} {step.name!r}, key 'resources'"
+                raise InvalidSpec(f"{where}: {error}") from error
 
 
 def _run_step(
