@@ -6,7 +6,9 @@ process imports this package before it forks and must stay small.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -70,13 +72,26 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'parallactic' has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
+class _Package(ModuleType):
+    """The package itself: `parallactic.worker` is the function, never the folder of that name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'parallactic' has no attribute {name!r}")
+        value = getattr(import_module(_HOME[name]), name)
+        super().__setattr__(name, value)
+        return value
+
+    def __dir__(self) -> list[str]:
+        return __all__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Functions that use this module by name travel to workers, and cloudpickle knows plain modules only.
+        return import_module, (self.__name__,)
 
 
-def __dir__() -> list[str]:
-    return __all__
+sys.modules[__name__].__class__ = _Package

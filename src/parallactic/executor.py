@@ -379,7 +379,7 @@ class Executor(concurrent.futures.Executor):
             # Inside the lock: the order of numbers is the order of the inbox.
             dispatcher.submit(tasks)
         if self._backend.capabilities.inline:
-            dispatcher.drive()
+            dispatcher.run_here(tasks)
         return [task.future for task in tasks]
 
     def _own(self, future: concurrent.futures.Future[Any]) -> Future:

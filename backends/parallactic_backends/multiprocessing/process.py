@@ -56,6 +56,7 @@ class WorkerProcess:
         self._emit = emit
         self._epoch = 0
         self._pid = 0
+        self._pidfd = -1
         self._false_starts = 0
         self._stopping = False
         self._popen: subprocess.Popen[bytes] | None = None
@@ -84,8 +85,8 @@ class WorkerProcess:
                 start_new_session=True,  # Ctrl-C is the client's to handle
             )
         # A supervisor that never gets as far as to connect is noticed by its end.
-        pidfd = os.pidfd_open(self._popen.pid)
-        self._emit.watch(pidfd, lambda: self._supervisor_ended(pidfd))
+        self._pidfd = os.pidfd_open(self._popen.pid)
+        self._emit.watch(self._pidfd, self._supervisor_ended)
 
     def supervisor_connected(self, channel: Channel) -> None:
         """Take the connection of the supervisor."""
@@ -180,6 +181,7 @@ class WorkerProcess:
                 self._emit.unwatch(channel)
                 channel.close()
         self._control = self._data = self._outbox = None
+        self._close_pidfd()
 
     def _read_data(self) -> None:
         if self._data is None:
@@ -228,9 +230,14 @@ class WorkerProcess:
                 self._worker_ended(content["code"], content["tail"], oom=content["oom"])
                 self._tell(Kind.SPAWN, json.dumps(self._epoch).encode())
 
-    def _supervisor_ended(self, pidfd: int) -> None:
-        self._emit.unwatch(pidfd)
-        os.close(pidfd)
+    def _close_pidfd(self) -> None:
+        if self._pidfd >= 0:
+            self._emit.unwatch(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def _supervisor_ended(self) -> None:
+        self._close_pidfd()
         if self._stopping or self._popen is None:
             return
         if self._control is not None:

@@ -120,6 +120,14 @@ class Dispatcher(Reactor):
         else:
             self.call(self._admit, tasks)
 
+    def run_here(self, tasks: list[Task]) -> None:
+        """Run tasks of an inline backend on this thread, unless they must wait for something."""
+        if self.drive(lambda: any(task.state is State.RUNNING for task in tasks)):
+            self._runner.put(self._drive_all)
+
+    def _drive_all(self) -> None:
+        self.drive()
+
     def runs_task_here(self) -> bool:
         """Tell whether this thread is inside a task of this run."""
         return threading.get_ident() in self._stepping
@@ -176,7 +184,7 @@ class Dispatcher(Reactor):
         due = self._next_tick if limit is None else min(limit, self._next_tick)
         return max(0.0, due - time.monotonic())
 
-    def after_pass(self) -> None:
+    def after_pass(self) -> int:
         """Look at the clock, hand out work, write the journal."""
         now = time.monotonic()
         for task in self._deadlines.due(now):
@@ -185,15 +193,16 @@ class Dispatcher(Reactor):
             self._next_tick = now + _TICK_SECONDS
             self.fleet.look_for_silent(now)
         self._scheduler.assign()
-        if self._batch:
-            batch, self._batch = self._batch, []
+        batch, self._batch = self._batch, []
+        if batch:
             self._backend.launch(batch)
             if self._inline and threading.current_thread() is self.thread:
                 # No submit is on the line to run them, and this thread must stay free to cancel.
-                self._runner.put(self.drive)
+                self._runner.put(self._drive_all)
         self._journal.flush()
         if self._closing and not self._ledger.tasks and not self.inbox:
             self.finished = True
+        return len(batch)
 
     def step(self) -> bool:
         """Run a task of an inline backend on this thread."""

@@ -78,8 +78,9 @@ class Reactor:
         """Return for how long nothing will be due; None means for ever."""
         return None
 
-    def after_pass(self) -> None:
-        """Do what is due after events and commands were handled."""
+    def after_pass(self) -> int:
+        """Do what is due after events and commands were handled; return how many steps that made possible."""
+        return 0
 
     def step(self) -> bool:
         """Do one piece of work outside the turn; return whether there was any."""
@@ -107,7 +108,7 @@ class Reactor:
             self.at_end()
             self._selector.close()
 
-    def _pass(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
+    def _pass(self, ready: list[tuple[selectors.SelectorKey, int]]) -> int:
         with self._turn:
             self._owner = threading.get_ident()
             try:
@@ -121,17 +122,28 @@ class Reactor:
                 while inbox:
                     function, args = inbox.popleft()
                     function(*args)
-                self.after_pass()
+                return self.after_pass()
             finally:
                 self._owner = 0
 
-    def drive(self) -> None:
-        """Do all that can be done now, on the calling thread."""
+    def drive(self, wanted: Callable[[], bool] = lambda: True) -> int:
+        """Do what can be done now, on the calling thread, for as long as it is `wanted`.
+
+        Returns
+        -------
+        int
+            How many steps this thread has made possible and left for another.
+        """
+        left = 0
         try:
             while True:
-                self._pass([])
-                if not self.step() and not self.inbox:
-                    return
+                left += self._pass([])
+                if not wanted():
+                    return left
+                if self.step():
+                    left = max(0, left - 1)
+                elif not self.inbox:
+                    return 0
         finally:
             if self.inbox:
                 # Ctrl-C ended this early; what it left is the thread's to do.

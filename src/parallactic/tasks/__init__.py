@@ -7,6 +7,7 @@ name: here the name always means the task.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,10 @@ class _Package(ModuleType):
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *TASKS.homes})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Functions that use this module by name travel to workers, and cloudpickle knows plain modules only.
+        return import_module, (self.__name__,)
 
 
 sys.modules[__name__].__class__ = _Package
