@@ -79,8 +79,17 @@ class Detection:
         return self.flagged / self.visibilities if self.visibilities else float("nan")
 
 
-def detections(path: str | Path, truth: Truth) -> list[Detection]:
+def detections(path: str | Path, truth: Truth, channels: slice = slice(None)) -> list[Detection]:
     """Compare the flags of a simulated set, or of its partition, with the interference put in.
+
+    Parameters
+    ----------
+    path
+        The MeasurementSet or multi-MS.
+    truth
+        What was put in.
+    channels
+        The channels to look at, the same in every window: without edges that were flagged by hand.
 
     Returns
     -------
@@ -92,9 +101,9 @@ def detections(path: str | Path, truth: Truth) -> list[Detection]:
     total, flagged = np.zeros((2, len(kinds) + 1), dtype=np.int64)
     for ddid in np.unique(ms.index.ddid):
         rows = np.flatnonzero(ms.index.ddid == ddid)
-        code = truth.rfi_of_rows(ms.data_descriptions[ddid].spw, ms.index.time[rows])
+        code = truth.rfi_of_rows(ms.data_descriptions[ddid].spw, ms.index.time[rows])[:, channels]
         total += np.bincount(code.ravel(), minlength=len(total))
-        flagged += np.bincount(code[ms.flags(rows)], minlength=len(total))
+        flagged += np.bincount(code[ms.flags(rows)[:, channels]], minlength=len(total))
     found = [
         Detection(f"{kind.kind}, {kind.strength:g} σ", int(total[place]), int(flagged[place]))
         for place, kind in enumerate(kinds, start=1)
