@@ -18,8 +18,8 @@ _INTRODUCTION = """\
 
 Names, meanings and defaults are CASA's; one task serves where CASA has two. Each is a Python function
 (`from parallactic.tasks import flag`), a subcommand (`parallactic flag`) and a step of a recipe
-(`task = "flag"`), with the same parameters. `executor` is an `Executor`, the name of a backend, or None for the
-backend of the configuration.
+(`task = "flag"`), with the same parameters. `executor` is an `Executor`, the name of a backend, or None for
+the backend of the configuration.
 
 What a task cannot do yet is an error that says so; nothing is accepted and ignored.
 """
@@ -27,11 +27,9 @@ What a task cannot do yet is an error that says so; nothing is accepted and igno
 
 def reference() -> str:
     """Return the whole page."""
-    tasks = [signature_of(task) for task in TASKS.values()]
-    selection = next(
-        signature for signature in tasks if any(p.selects for p in signature.parameters.values())
-    )
-    rows = [_row(p) for p in selection.parameters.values() if p.selects]
+    tasks = [signature_of(TASKS[name]) for name in TASKS.homes]
+    selection = {p.name: p for signature in tasks for p in signature.parameters.values() if p.selects}
+    rows = [_row(parameter) for parameter in selection.values()]
     parts = [_INTRODUCTION, *[_section(signature) for signature in tasks]]
     parts.append(
         "\n".join(["## Selection", "", "Of every task that reads data, in CASA's syntax:", "", *_HEAD, *rows])
