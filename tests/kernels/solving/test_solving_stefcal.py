@@ -81,10 +81,10 @@ def test_the_formal_error_is_the_scatter_of_the_solutions(calmode: str) -> None:
         # The mean phase over all antennas is free: take it out instead of leaning on one antenna.
         gains = gains * np.exp(-1j * np.angle((gains * g.conj()).sum(axis=1)))[:, np.newaxis]
         deviations = gains - constrain_gains(g, calmode)
-    # With one part constrained data and solutions both vary in the other alone, so the formula needs no factor.
+    # With one part constrained, data and solutions vary in the other alone: the formula needs no factor.
     ratio = np.sqrt((np.abs(deviations) ** 2).mean(axis=0) / (errors**2).mean(axis=0))
-    # 800 draws fix a standard deviation to 2.5 %, of which 3 are taken. The formula holds the other gains, which
-    # leaves out covariances, and the free phase takes variance away: both of order 1/nant, 8 % here.
+    # 800 draws fix a standard deviation to 2.5 %, of which 3 are taken. The formula holds the other gains,
+    # which leaves out covariances, and the free phase takes variance away: both of order 1/nant, 8 % here.
     np.testing.assert_allclose(ratio, 1.0, atol=0.075 + 0.08)
 
 

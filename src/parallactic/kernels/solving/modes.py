@@ -59,9 +59,10 @@ def formal_errors(solution: GainSolution) -> tuple[NDArray[np.float64], NDArray[
 
     The two receptors of one interval and channel are one group: their noise is taken to be the same. With
     σ² = Σ χ² / Σ (baselines − antennas) over the group, the error of a gain is σ / sqrt(Σ_q w_pq |g_q|²): the
-    root of the summed variances of its real and imaginary part, the other gains held. The ratio is |g_p| over
-    it. It counts on no absolute scale of the weights. If there are no more baselines than antennas nothing is
-    left to measure the noise with: then σ² = 2, as if the weights were 1/variance of either part.
+    root of the summed variances of its real and imaginary part, the other gains held; of phases and of
+    amplitudes alone, that of the part that varies. The ratio is |g_p| over it. It counts on no absolute
+    scale of the weights. If there are no more baselines than antennas nothing is left to measure the noise
+    with: then σ² = 2, as if the weights were 1/variance of either part.
 
     Parameters
     ----------
