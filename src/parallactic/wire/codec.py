@@ -203,7 +203,8 @@ def decode(payload: Payload, plane: DataPlane) -> Any:
     if payload.block is None:
         if not payload.buffers:
             return pickle.loads(payload.head)
-        return pickle.loads(payload.head, buffers=payload.buffers)
+        # Copies: the same payload may be unpickled again, for another task or for the client.
+        return pickle.loads(payload.head, buffers=[bytearray(buffer) for buffer in payload.buffers])
     whole = plane.get(payload.block)
     views: list[Buffer] = [whole[start : start + length] for start, length in payload.spans]
     head: Buffer = payload.head or views.pop(0)
