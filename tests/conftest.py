@@ -79,35 +79,31 @@ def evla(evla_original: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def nothing_left(tmp_path: Path) -> Iterator[None]:
+def nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail the test if it leaves a child process, a temporary file, or a product built half.
 
-    Put it first among a test's fixtures. An executor that other fixtures keep open is not held against it:
-    what was there before the test is not counted.
+    The test gets a temporary folder of its own. Put it first among a test's fixtures: processes that were
+    there before it are not held against the test.
     """
     children = _children()
-    temporary = _temporary()
+    # Not below tmp_path, whose length leaves no room for the name of a socket.
+    temporary = Path(tempfile.mkdtemp(prefix="plx-"))
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     yield
-    partial = [str(path) for path in tmp_path.rglob("*.partial-*")]
-    assert not partial, f"left half-built: {partial}"
-    born = _children() - children
-    _, alive = psutil.wait_procs(list(born), timeout=5)
-    assert not alive, f"left running: {alive}"
-    fresh = _temporary() - temporary
-    assert not fresh, f"left in {tempfile.gettempdir()}: {sorted(fresh)}"
+    try:
+        partial = [str(path) for path in tmp_path.rglob("*.partial-*")]
+        assert not partial, f"left half-built: {partial}"
+        _, alive = psutil.wait_procs(list(_children() - children), timeout=5)
+        assert not alive, f"left running: {alive}"
+        fresh = sorted(str(path) for path in temporary.rglob("*"))
+        assert not fresh, f"left among the temporary files: {fresh}"
+    finally:
+        shutil.rmtree(temporary)
 
 
 def _children() -> set[psutil.Process]:
     return set(psutil.Process().children(recursive=True))
-
-
-def _temporary() -> set[str]:
-    """Return our own entries of the temporary folder; other programs use it at the same time."""
-    return {
-        entry.name
-        for entry in os.scandir(tempfile.gettempdir())
-        if entry.name.startswith(("parallactic", "plx", "casacore"))
-    }
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from parallactic.errors import InvalidSpec
 from parallactic.measurementset.create import tiled
 from parallactic.measurementset.ms import MeasurementSet
-from parallactic.measurementset.tables import opened
+from parallactic.measurementset.tables import ensure_room, opened
 from parallactic.spec import near_match
 
 __all__ = ["add_columns"]
@@ -59,14 +59,24 @@ def add_columns(ms: MeasurementSet, columns: Sequence[str]) -> list[str]:
                 f"Known are {', '.join(known)}."
             )
     added: list[str] = []
-    for path in ms.subsets:
+    for number, path in enumerate(ms.subsets):
         with opened(path, write=True) as handle:
             lacking = [name for name in columns if name not in handle.colnames()]
+            # The room is made sure of first: casacore ends the process that closes a table on a full disk.
+            ensure_room(path, _size(ms, number, lacking))
             for name in lacking:
                 _add(handle, name, _largest_cell(ms))
                 _fill(ms, handle, name)
         added += [name for name in lacking if name not in added]
     return added
+
+
+def _size(ms: MeasurementSet, subset: int, columns: Sequence[str]) -> int:
+    total = 0
+    ddids = ms.index.ddid[ms.index.subset == subset]
+    for ddid, count in zip(*np.unique(ddids, return_counts=True), strict=True):
+        total += int(count) * int(np.prod(ms.shape(int(ddid)))) * 8 * len(columns)
+    return total
 
 
 def _largest_cell(ms: MeasurementSet) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from parallactic.errors import InvalidSpec
 from parallactic.measurementset.metadata import Antenna, Field, SpectralWindow, State
 from parallactic.measurementset.staging import staged
 from parallactic.measurementset.subtables import SubTables, fill_subtables
-from parallactic.measurementset.tables import file_error, opened
+from parallactic.measurementset.tables import building, ensure_room, file_error
 
 __all__ = ["Rows", "create_ms", "tiled"]
 
@@ -126,12 +126,13 @@ def create_ms(
         raise InvalidSpec(f"create_ms does not make the columns {', '.join(sorted(unknown))}.")
     cell = max((spws[s].nchan, len(polarizations[p])) for s, p in pairs)
     with staged(path, "path") as partial:
+        ensure_room(partial.parent, 2**22)
         try:
             default_ms(str(partial), *_description(("DATA", *columns), cell)).close()
         except RuntimeError as error:
             raise file_error(path, error) from error
         span = [np.inf, -np.inf]
-        with opened(partial, write=True) as handle:
+        with building(partial) as handle:
             for piece in rows:
                 spw, polarization = pairs[piece.ddid]
                 shape = (spws[spw].nchan, len(polarizations[polarization]))

@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 from parallactic.measurementset.access import write_cells
 from parallactic.measurementset.create import tiled
 from parallactic.measurementset.layout import Layout
-from parallactic.measurementset.metadata import PER_CORRELATION, SPECTRAL_COLUMNS
+from parallactic.measurementset.metadata import PER_CORRELATION, SPECTRAL_COLUMNS, VISIBILITIES
 from parallactic.measurementset.ms import MeasurementSet
 from parallactic.measurementset.staging import remove
-from parallactic.measurementset.tables import file_error, is_table, opened
+from parallactic.measurementset.tables import building, ensure_room, file_error, is_table, opened
 from parallactic.measurementset.weights import defined_cells
 
 __all__ = ["subtable_names", "write_main", "write_subtables"]
 
 _CHUNK_BYTES = 32 * 2**20
 _STANDARD = 2
+_OVERHEAD = 2**20
+"""Bytes of an empty set, with room to spare."""
 
 
 def write_main(
@@ -59,9 +61,10 @@ def write_main(
     order = np.lexsort(keys)
     rows = rows[order]
     target = Path(path)
+    ensure_room(target.parent, _size(ms, rows, layout) + _OVERHEAD)
     try:
         _make(ms, target, layout)
-        with opened(target, write=True) as handle:
+        with building(target) as handle:
             handle.addrows(len(rows))
             for start, stop in _pieces(ms, rows, layout):
                 _copy(ms, rows[start:stop], handle, start, layout)
@@ -72,6 +75,15 @@ def write_main(
         remove(target)
         raise
     return sum(file.stat().st_size for file in target.iterdir() if file.is_file())
+
+
+def _size(ms: MeasurementSet, rows: NDArray[np.int64], layout: Layout) -> int:
+    """Return about how many bytes the spectral columns of `rows` take."""
+    each = sum(1 if old == "FLAG" else 8 for old, _ in layout.columns if old in VISIBILITIES or old == "FLAG")
+    total = 0
+    for ddid, count in zip(*np.unique(ms.index.ddid[rows], return_counts=True), strict=True):
+        total += int(count) * int(np.prod(_shape(ms, int(ddid), layout))) * each
+    return total
 
 
 def _make(ms: MeasurementSet, target: Path, layout: Layout) -> None:
@@ -220,7 +232,9 @@ def write_subtables(ms: MeasurementSet, path: str | os.PathLike[str], layout: La
         As given to `write_main`.
     """
     source, target = Path(ms.subsets[0]), Path(path)
-    for name in subtable_names(source):
+    names = subtable_names(source)
+    ensure_room(target, sum(file.stat().st_size for name in names for file in (source / name).rglob("*")))
+    for name in names:
         place = target / name
         remove(place)
         keep = _kept_rows(source / name, name, layout)

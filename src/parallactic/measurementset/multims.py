@@ -12,7 +12,7 @@ from casacore.tables import table
 from parallactic.errors import InvalidSpec
 from parallactic.measurementset.extract import attach_subtables, subtable_names
 from parallactic.measurementset.staging import remove, staged
-from parallactic.measurementset.tables import file_error, is_table
+from parallactic.measurementset.tables import ensure_room, file_error, is_table
 
 __all__ = ["assemble", "build_multi_ms"]
 
@@ -78,6 +78,7 @@ def assemble(folder: Path, name: str, count: int, axis: str) -> None:
     if count < 1:
         raise InvalidSpec("a multi-MS needs at least one sub-MS.")
     store = folder / "SUBMSS"
+    ensure_room(folder, 2**20)
     subs = [store / sub_name(name, number) for number in range(count)]
     for sub in subs[1:]:
         _link_subtables(sub, subs[0])

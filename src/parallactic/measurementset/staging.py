@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 
 from parallactic.errors import InvalidSpec, ParallacticError
 from parallactic.measurementset.tables import file_error
@@ -38,10 +39,13 @@ def check_output(path: str | os.PathLike[str], name: str = "output") -> Path:
     folder = target.parent
     if not folder.is_dir():
         raise InvalidSpec(f"{name}={target} cannot be written: the folder {folder} does not exist.")
-    if not os.access(folder, os.W_OK | os.X_OK) or os.statvfs(folder).f_flag & os.ST_RDONLY:
+    try:
+        # Only trying tells: permissions mean nothing to root, and nothing on some network file systems.
+        Path(mkdtemp(dir=folder, prefix=".try-")).rmdir()
+    except OSError as error:
         raise InvalidSpec(
-            f"{name}={target} cannot be written: the folder {folder} is not writable by this user."
-        )
+            f"{name}={target} cannot be written: the folder {folder} is not writable ({error.strerror})."
+        ) from error
     return target
 
 

@@ -8,16 +8,27 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from casacore.tables import table
 
 from parallactic.errors import InvalidSpec, ParallacticError
 
-__all__ = ["DTYPES", "file_error", "is_table", "opened", "read_columns"]
+__all__ = [
+    "DTYPES",
+    "DiskFull",
+    "building",
+    "ensure_room",
+    "file_error",
+    "is_table",
+    "opened",
+    "read_columns",
+]
 
 DTYPES = {
     "boolean": "bool",
@@ -33,6 +44,13 @@ DTYPES = {
     "dcomplex": "c16",
 }
 """numpy's name of each numeric ``valueType`` of casacore."""
+
+
+_RESERVED = 8 * 2**20
+
+
+class DiskFull(ParallacticError):
+    """There is no room left where something was to be written."""
 
 
 def is_table(path: str | os.PathLike[str]) -> bool:
@@ -70,18 +88,81 @@ def opened(path: str | os.PathLike[str], *, write: bool = False) -> Iterator[Any
 
 def file_error(path: str | os.PathLike[str], error: Exception) -> ParallacticError:
     """Turn a failure of casacore or of the operating system into one sentence about `path`."""
-    text = str(error).strip().replace("\n", " ")
+    text = " ".join(str(error).split())
     name = os.fspath(path)
-    full = os.strerror(errno.ENOSPC)
-    if full in text or getattr(error, "errno", None) == errno.ENOSPC:
-        return ParallacticError(
-            f"the disk is full: {name} could not be written. Free some space and try again."
-        )
+    full = os.strerror(errno.ENOSPC) in text or getattr(error, "errno", None) == errno.ENOSPC
+    if full or ("write error" in text and _free(Path(name)) < _RESERVED):
+        return DiskFull(f"the disk is full: {name} could not be written. Free some space and try again.")
     if os.strerror(errno.EFBIG) in text:
         return ParallacticError(f"{name} could not be written: a file grew beyond this process's limit.")
     if os.strerror(errno.EDQUOT) in text:
         return ParallacticError(f"{name} could not be written: the disk quota is used up.")
     return ParallacticError(f"casacore failed on {name}: {text}")
+
+
+@contextmanager
+def building(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Open a new table to fill it; give it up without harm if that fails.
+
+    When the disk is full casacore writes once more while it closes a table, fails again and ends the process.
+    So the table's data are cut off and the table is marked for deletion before it is closed; the caller
+    removes it.
+
+    Raises
+    ------
+    ParallacticError
+        If casacore fails; `DiskFull` if there is no room.
+    """
+    name = os.fspath(path)
+    handle = table(name, readonly=False, ack=False, lockoptions="auto")
+    try:
+        yield handle
+        handle.flush(True)
+    except BaseException as error:
+        cause = file_error(name, error) if isinstance(error, RuntimeError | OSError) else None
+        _abandon(handle, Path(name))
+        if cause is None or isinstance(error, ParallacticError):
+            raise
+        raise cause from error
+    handle.close()
+
+
+def _abandon(handle: Any, path: Path) -> None:
+    for file in path.glob("table.f*_TSM*"):
+        os.truncate(file, 0)
+    doomed = table(str(path), readonly=False, _delete=True, ack=False)
+    for one in (doomed, handle):
+        # The error that led here is the one to report.
+        with suppress(RuntimeError):
+            one.close()
+
+
+def ensure_room(folder: str | os.PathLike[str], size: int) -> None:
+    """Check that `size` bytes can be written in `folder`.
+
+    Raises
+    ------
+    DiskFull
+        If the disk, or the quota of this user, has no room for them.
+    """
+    place = Path(folder)
+    free = _free(place)
+    if free < size:
+        raise DiskFull(
+            f"the disk is full: {size / 1e6:,.1f} MB are needed in {place}, {free / 1e6:,.1f} MB are free. "
+            "Free some space and try again."
+        )
+    try:
+        # A quota is not in the free space that the system tells; a file of some size finds it out.
+        with NamedTemporaryFile(dir=place, prefix=".room-") as file:
+            os.posix_fallocate(file.fileno(), 0, max(1, min(size, _RESERVED)))
+    except OSError as error:
+        raise file_error(place, error) from error
+
+
+def _free(path: Path) -> int:
+    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    return shutil.disk_usage(there).free
 
 
 def read_columns(path: str | os.PathLike[str], *columns: str) -> dict[str, Any]:

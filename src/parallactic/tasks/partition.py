@@ -10,7 +10,7 @@ from typing import Any, Literal, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from parallactic.errors import InvalidSpec, ParallacticError
+from parallactic.errors import InvalidSpec
 from parallactic.measurementset import MeasurementSet, Selection, check_output, staged
 from parallactic.measurementset.extract import write_main, write_subtables
 from parallactic.measurementset.layout import DataColumn, Layout, make_layout
@@ -19,7 +19,16 @@ from parallactic.measurementset.multims import assemble, sub_name
 from parallactic.measurementset.selection import Selected
 from parallactic.measurementset.separation import Axis, axis_label, separate
 from parallactic.measurementset.subtables import add_history
-from parallactic.tasks.base import ExecutorLike, SelectionParameters, TaskResult, run_units, task, using
+from parallactic.measurementset.tables import DiskFull
+from parallactic.tasks.base import (
+    ExecutorLike,
+    SelectionParameters,
+    StepFailed,
+    TaskResult,
+    run_units,
+    task,
+    using,
+)
 from parallactic.tasks.quantity import Duration, quantity
 
 __all__ = ["PartitionResult", "partition"]
@@ -113,7 +122,7 @@ def partition(
     ------
     InvalidSpec
         If `vis` cannot be read, `outputvis` exists or cannot be written, or the selection fits no row.
-    ParallacticError
+    DiskFull
         If the disk is or gets full; nothing is left behind.
     """
     output = check_output(outputvis, "outputvis")
@@ -130,7 +139,13 @@ def partition(
     )
     with using(executor) as ex, staged(output, "outputvis") as partial:
         pieces = _pieces(ms, selected, separationaxis if createmms else None, numsubms, partial, output.name)
-        sizes = run_units(ex, _write, pieces, ms, layout, label="writing", writes=_path)
+        try:
+            sizes = run_units(ex, _write, pieces, ms, layout, label="writing", writes=_path)
+        except StepFailed as failed:
+            full = next((error for error in failed.failures.values() if isinstance(error, DiskFull)), None)
+            if full is None:
+                raise
+            raise DiskFull(f"partition: {full}") from failed
         first = Path(pieces[0].path)
         write_subtables(ms, first, layout)
         add_history(first, [message])
@@ -192,10 +207,9 @@ def _check_space(ms: MeasurementSet, selected: Selected, layout: Layout, folder:
     need = int(_visibilities(ms, selected.rows, layout) * each)
     free = shutil.disk_usage(folder).free
     if need > free:
-        raise ParallacticError(
-            f"partition: the product needs at least {need / 1e9:.2f} GB, and {folder} has {free / 1e9:.2f} "
-            "GB free; "
-            "free some space or write elsewhere. Nothing was written."
+        raise DiskFull(
+            f"partition: the product needs at least {need / 1e6:,.1f} MB, and {folder} has only "
+            f"{free / 1e6:,.1f} MB free; make room or write elsewhere. Nothing was written."
         )
 
 
