@@ -1,0 +1,7 @@
+"""The contract, errors, on every backend."""
+
+from parallactic.testing.errors import ErrorsContract
+
+
+class TestErrors(ErrorsContract):
+    pass
