@@ -11,7 +11,13 @@ import numpy.typing as npt
 from parallactic.measurementset import MeasurementSet
 from parallactic.measurementset.simulation import Truth
 
-__all__ = ["Detection", "detections", "flagged_fraction", "flags_by_time_and_channel"]
+__all__ = [
+    "Detection",
+    "detections",
+    "flagged_fraction",
+    "flags_by_antenna_and_channel",
+    "flags_by_time_and_channel",
+]
 
 
 def flagged_fraction(path: str | Path) -> float:
@@ -53,6 +59,31 @@ def flags_by_time_and_channel(
     total = np.zeros((len(times), flags.shape[1]))
     np.add.at(total, place, flags)
     return times, total / np.bincount(place)[:, None]
+
+
+def flags_by_antenna_and_channel(path: str | Path, ddid: int) -> tuple[list[int], npt.NDArray[np.float64]]:
+    """Return which antennas have data, and which fraction of each is flagged, over times and correlations.
+
+    Parameters
+    ----------
+    path
+        The MeasurementSet or multi-MS.
+    ddid
+        Data description.
+
+    Returns
+    -------
+    antennas, fraction
+        Numbers of the antennas, and fractions (nant, nchan) of the data of their baselines.
+    """
+    ms = MeasurementSet(path)
+    rows = np.flatnonzero(ms.index.ddid == ddid)
+    flags = ms.flags(rows).mean(axis=2)
+    first, second = ms.index.antenna1[rows], ms.index.antenna2[rows]
+    antennas = [int(antenna) for antenna in np.union1d(first, second)]
+    return antennas, np.array(
+        [flags[(first == antenna) | (second == antenna)].mean(axis=0) for antenna in antennas]
+    )
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,7 @@ def _image(axes: Axes, figure: Figure, panel: Panel, marks: Sequence[Mark], exte
         axes.add_patch(Ellipse(place, minor, major, angle=-angle, fc="none", ec="white", lw=1.2))
         shape = f'beam {major:.2f}" × {minor:.2f}"'
         axes.annotate(shape, place, (16, -4), textcoords="offset points", color="white", fontsize=8)
+    axes.set_facecolor("#202020")
     axes.set(xlabel="East of the phase centre (arcsec)", ylabel="North of the phase centre (arcsec)")
     axes.set_title(panel.title, fontsize=10)
     bar = figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.02)
@@ -130,6 +131,8 @@ def plot_gains(
     truth: Sequence[tuple[npt.NDArray[np.float64], npt.NDArray[np.complex128]]] | None = None,
 ) -> Path:
     """Draw amplitude and phase of gains against time, a column for every spectral window and feed.
+
+    Solutions of one time alone are drawn against the antennas.
 
     Parameters
     ----------
@@ -148,23 +151,26 @@ def plot_gains(
     figure = _figure(min(4.2 * len(columns), 17.0), 6.2, title)
     grid = figure.subplots(2, len(columns), squeeze=False, sharex=True, sharey="row")
     start = solutions.time.min()
+    moment = bool(np.all(solutions.time == start))
     for column, (spw, feed) in enumerate(columns):
         top, bottom = grid[0, column], grid[1, column]
         for antenna, colour in _colours(solutions.antennas):
             rows = (solutions.spw == spw) & (solutions.antenna == antenna)
             rows &= ~solutions.flag[:, 0, feed]
-            minutes = (solutions.time[rows] - start) / 60.0
+            along = solutions.antenna[rows] if moment else (solutions.time[rows] - start) / 60.0
             values = solutions.values[rows, 0, feed]
-            top.plot(minutes, np.abs(values), "o", ms=4, color=colour)
-            bottom.plot(minutes, np.degrees(np.angle(values)), "o", ms=4, color=colour)
-            if truth is not None:
+            top.plot(along, np.abs(values), "o", ms=4, color=colour)
+            bottom.plot(along, np.degrees(np.angle(values)), "o", ms=4, color=colour)
+            if truth is not None and not moment:
                 times, gains = truth[spw]
                 line = gains[:, antenna, feed] * np.exp(-1j * np.angle(gains[:, solutions.reference, feed]))
                 top.plot((times - start) / 60.0, np.abs(line), "-", lw=0.7, color=colour)
                 bottom.plot((times - start) / 60.0, _unbroken(np.angle(line)), "-", lw=0.7, color=colour)
         top.set_title(f"spw {spw}, feed {'RL'[feed] if nfeed == 2 else feed}", fontsize=10)
         bottom.set(
-            xlabel="Time since the first solution (min)", ylim=(-185, 185), yticks=range(-180, 181, 90)
+            xlabel="Number of the antenna" if moment else "Time since the first solution (min)",
+            ylim=(-185, 185),
+            yticks=range(-180, 181, 90),
         )
     grid[0, 0].set_ylabel("Amplitude")
     grid[1, 0].set_ylabel("Phase (degrees)")
@@ -190,8 +196,8 @@ def plot_bandpass(path: str | Path, solutions: Solutions, *, title: str) -> Path
         for antenna, colour in _colours(solutions.antennas):
             for row in np.flatnonzero((solutions.spw == spw) & (solutions.antenna == antenna)):
                 good = ~solutions.flag[row, :, feed]
-                frequency = solutions.frequencies[spw][good] / 1e9
-                values = solutions.values[row, good, feed]
+                frequency = solutions.frequencies[spw] / 1e9
+                values = np.where(good, solutions.values[row, :, feed], np.nan)[: len(frequency)]
                 style: dict[str, Any] = {"marker": ".", "ms": 3, "lw": 0.8, "color": colour}
                 top.plot(frequency, np.abs(values), **style)
                 bottom.plot(frequency, _unbroken(np.angle(values)), **style)
@@ -212,19 +218,23 @@ def plot_flags(
     *,
     title: str,
     rows: int = 1,
+    names: Sequence[str] = (),
 ) -> Path:
-    """Draw fractions of flagged data as pictures of channel against integration.
+    """Draw fractions of flagged data as pictures of channel against integration, or against antenna.
 
     Parameters
     ----------
     path
         The PNG file.
     panels
-        Title, fraction (ntime, nchan) from 0 to 1, NaN without data, and the channels' frequencies in Hz.
+        Title, fraction (ntime or nant, nchan) from 0 to 1, NaN without data, and the channels' frequencies
+        in Hz.
     title
         Of the whole.
     rows
         How many rows of panels, filled row by row.
+    names
+        Of the antennas, if the fractions are theirs.
     """
     columns = -(-len(panels) // rows)
     figure = _figure(min(5.0 * columns + 0.8, 17.0), 3.4 * rows + 0.5, title)
@@ -243,12 +253,16 @@ def plot_flags(
             interpolation="nearest",
         )
         axes.set_title(name, fontsize=10)
-        axes.set(xlabel="Frequency (GHz)", ylabel="Integration")
+        axes.set(xlabel="Frequency (GHz)", ylabel="Antenna" if names else "Integration")
+        if names:
+            axes.set_yticks(range(len(names)), names)
         axes.ticklabel_format(axis="x", useOffset=False)
         axes.locator_params(axis="x", nbins=5)
     for axes in grid.flat[len(panels) :]:
         axes.axis("off")
-    figure.colorbar(shown, ax=grid, fraction=0.03, pad=0.01).set_label("% of the baselines' data")
+    figure.colorbar(shown, ax=grid, fraction=0.03, pad=0.01).set_label(
+        "% flagged" if names else "% of the baselines' data"
+    )
     return _save(figure, path)
 
 
@@ -263,7 +277,7 @@ def _legend(figure: Figure, solutions: Solutions) -> None:
         Line2D([], [], marker="o", ls="", ms=5, color=colour, label=solutions.names[antenna] or str(antenna))
         for antenna, colour in _colours(solutions.antennas)
     ]
-    columns = min(len(handles), 14)
+    columns = min(len(handles), int(figure.get_figwidth() / 0.75))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parallactic.pipeline.flagging import flagged_fraction, flags_by_time_and_channel
+from parallactic.pipeline.flagging import flagged_fraction, flags_by_antenna_and_channel
 from parallactic.pipeline.outcome import RunResult
 from parallactic.pipeline.photometry import SkyImage
 from parallactic.pipeline.plots import Panel, plot_bandpass, plot_flags, plot_gains, plot_images
@@ -78,8 +78,8 @@ def evla_section(result: RunResult) -> Section:
     section = Section(
         title="EVLA, J1008+0730 at 36.3 GHz",
         text=(
-            "A real observation of a point source, calibrated on itself: bandpass in steps of 8 channels, then "
-            "one complex gain for every antenna and polarisation. Nothing in it fixes the scale, so that the "
+            "A real observation of a point source, calibrated on itself: bandpass by 8 channels, then one "
+            "complex gain for every antenna and polarisation. Nothing in it fixes the scale, so that the "
             "source is taken as 1. Before calibration there is nothing at the centre."
         ),
         bars=bars,
@@ -97,8 +97,8 @@ def evla_section(result: RunResult) -> Section:
             plot_images(
                 folder / "images.png",
                 [
-                    Panel("Before calibration", dirty, "1e-3 of the correlator's scale per beam"),
-                    Panel("Calibrated and cleaned", cleaned, "1e-3 of the source's flux per beam"),
+                    Panel("Before calibration", dirty, "10⁻³ of the correlator's scale per beam"),
+                    Panel("Calibrated and cleaned", cleaned, "10⁻³ of the source's flux per beam"),
                 ],
                 title="EVLA J1008+0730",
             ),
@@ -121,13 +121,14 @@ def evla_section(result: RunResult) -> Section:
             "Gains of every antenna: one solution for the ten-second scan.",
         )
     )
-    _, fraction = flags_by_time_and_channel(folder / "evla.mms", 0)
-    frequencies = Solutions.read(folder / "bandpass.cal").frequencies[0]
-    panel = ("After calibration", fraction, frequencies)
+    antennas, fraction = flags_by_antenna_and_channel(folder / "evla.mms", 0)
+    solutions = Solutions.read(folder / "bandpass.cal")
+    panel = ("After calibration", fraction, solutions.frequencies[0])
+    names = [solutions.names[antenna] or str(antenna) for antenna in antennas]
     section.pictures.append(
         Picture(
-            plot_flags(folder / "flags.png", [panel], title="EVLA, fraction of flagged data"),
-            "Flagged data by channel and time: the antennas without solutions.",
+            plot_flags(folder / "flags.png", [panel], title="EVLA, fraction of flagged data", names=names),
+            "Flagged data by antenna and channel: what has no solution is flagged by apply.",
         )
     )
     return section
