@@ -7,6 +7,9 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+SMALL = ("--nantennas", "5", "--nchan", "8", "--cycles", "1", "--calibrator_integrations", "2")
+"""A simulation that takes a moment."""
+
 
 def environment(folder: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return an environment without settings of Parallactic, whatever this machine has."""

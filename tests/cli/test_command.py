@@ -10,6 +10,7 @@ import time
 
 import pytest
 import typer.testing
+from cli_helpers import SMALL, one_sentence
 
 from parallactic import __version__
 from parallactic.cli.app import make_app
@@ -110,6 +111,29 @@ def test_backends(command) -> None:
     table = command("backends").stdout
     assert "multiprocessing *" in table
     assert "dask: it will need pip install 'parallactic[dask]'\n" in table + "\n"
+
+
+def test_flag_versions(here, tmp_path) -> None:
+    assert here("simulate", "sky.ms", *SMALL, "--backend", "serial").returncode == 0
+    flagged = json.loads(here("flag", "sky.ms", "--mode", "summary", "--json").stdout)["counts"]["flagged"]
+    assert "saved the flags of sky.ms as before" in here("flagversions", "save", "sky.ms", "before").stdout
+    one = ["flag", "sky.ms", "--antenna", "1", "--no-flagbackup", "--backend", "serial"]
+    assert here(*one).returncode == 0
+    assert (
+        json.loads(here("flag", "sky.ms", "--mode", "summary", "--json").stdout)["counts"]["flagged"]
+        > flagged
+    )
+    assert [item["name"] for item in json.loads(here("flagversions", "list", "sky.ms", "--json").stdout)] == [
+        "before"
+    ]
+    assert here("flagversions", "restore", "sky.ms", "before").returncode == 0
+    assert (
+        json.loads(here("flag", "sky.ms", "--mode", "summary", "--json").stdout)["counts"]["flagged"]
+        == flagged
+    )
+    done = here("flagversions", "restore", "sky.ms", "befor")
+    assert done.returncode == 2
+    assert "befor" in one_sentence(done)
 
 
 @pytest.mark.parametrize(

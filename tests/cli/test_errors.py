@@ -9,9 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_helpers import environment, one_sentence
-
-SMALL = ("--nantennas", "5", "--nchan", "8", "--cycles", "1", "--calibrator_integrations", "2")
+from cli_helpers import SMALL, environment, one_sentence
 
 
 @pytest.fixture(scope="module")

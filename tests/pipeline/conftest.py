@@ -85,6 +85,11 @@ def mark(
     return TaskResult(counts={"marks": times}, products=[vis], warnings=["marked"] if note else [])
 
 
+# Known only while a test of this folder runs.
+TASKS.remove("shout")
+TASKS.remove("mark")
+
+
 @pytest.fixture(autouse=True)
 def _tasks() -> Iterator[None]:
     for function in (shout, mark):

@@ -156,6 +156,6 @@ class Record:
 def made_products(products: list[str], parameters: Mapping[str, Any]) -> list[str]:
     """Return the products that a step made, leaving out the data it was given and changed in place."""
     given = parameters.get("vis")
-    changed = Path(given).absolute() if isinstance(given, str) else None
+    changed = Path(given).resolve() if isinstance(given, str) else None
     made = (Path(path).absolute() for path in products)
-    return [str(path) for path in made if path != changed]
+    return [str(path) for path in made if path.resolve() != changed]

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,8 +35,11 @@ T = TypeVar("T")
 _INPUT = "vis"
 """The parameter that names the data a step needs."""
 
-_PRODUCTS = ("outputvis", "caltable", "fluxtable")
-"""The parameters that name a new folder a step makes."""
+_PRODUCTS = {"outputvis": "", "caltable": "", "fluxtable": "", "imagename": ".*.fits"}
+"""The parameters that name what a step makes, and what follows the name on disk."""
+
+_GOES_ON = ("append", "restart")
+"""The parameters with which a step takes up products that are there."""
 
 
 @dataclass(frozen=True)
@@ -263,14 +267,16 @@ def _check_files(plan: Plan, *, overwrite: bool) -> None:
         vis = step.parameters.get(_INPUT)
         if isinstance(vis, str) and not Path(vis).exists() and vis not in made:
             raise InvalidSpec(f"{where}, key 'vis': there is no MeasurementSet {vis!r}.")
-        for key in _PRODUCTS:
-            path = step.parameters.get(key)
-            if not isinstance(path, str) or not path:
-                continue
-            fresh = path not in made and not step.parameters.get("append", False)
-            if fresh and not overwrite and Path(path).exists():
-                raise InvalidSpec(
-                    f"{where}, key {key!r}: {path!r} exists already; choose another output folder or "
-                    "overwrite what the recipe left there (--overwrite)."
-                )
+        if not overwrite and not any(step.parameters.get(key, False) for key in _GOES_ON):
+            for key, pattern in _PRODUCTS.items():
+                begun = step.parameters.get(key)
+                if not isinstance(begun, str) or not begun or begun in made:
+                    continue
+                beside = Path(begun)
+                there = sorted(beside.parent.glob(escape(beside.name) + pattern))
+                if there:
+                    raise InvalidSpec(
+                        f"{where}, key {key!r}: {str(there[0])!r} exists already; choose another output "
+                        "folder, or overwrite what the recipe left there (--overwrite)."
+                    )
         made.update(value for value in step.parameters.values() if isinstance(value, str))
