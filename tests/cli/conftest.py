@@ -18,6 +18,15 @@ from parallactic.cli.app import make_app
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(autouse=True)
+def _loggers() -> Iterator[None]:
+    """Take back what a command in this process does to the logs."""
+    logger = logging.getLogger("parallactic")
+    before = (list(logger.handlers), logger.level, logger.propagate)
+    yield
+    logger.handlers[:], logger.level, logger.propagate = before
+
+
 @pytest.fixture
 def command(tmp_path: Path) -> Run:
     """``command("flag", "obs.ms")`` runs ``parallactic flag obs.ms`` in an empty folder."""
@@ -38,11 +47,9 @@ def command(tmp_path: Path) -> Run:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """As `command`, but in this process: quicker, where a process of its own proves nothing more."""
     monkeypatch.chdir(tmp_path)
-    logger = logging.getLogger("parallactic")
-    before = (list(logger.handlers), logger.level, logger.propagate)
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         plain = environment(tmp_path)
@@ -53,5 +60,4 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
             raise result.exception
         return subprocess.CompletedProcess(words, result.exit_code, result.stdout, result.stderr)
 
-    yield run
-    logger.handlers[:], logger.level, logger.propagate = before
+    return run
