@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from parallactic.errors import InvalidSpec
 from parallactic.measurementset.metadata import Antenna, Field, SpectralWindow, State
 from parallactic.measurementset.staging import staged
-from parallactic.measurementset.subtables import SubTables, fill_subtables
+from parallactic.measurementset.subtables import SubTables, check_correlations, fill_subtables
 from parallactic.measurementset.tables import building, ensure_room, file_error
 
 __all__ = ["Rows", "create_ms", "tiled"]
@@ -118,6 +118,8 @@ def create_ms(
         If writing fails.
     """
     pairs = list(data_descriptions) if data_descriptions is not None else [(i, 0) for i in range(len(spws))]
+    for names in polarizations:
+        check_correlations(names)
     for spw, polarization in pairs:
         if not (0 <= spw < len(spws) and 0 <= polarization < len(polarizations)):
             raise InvalidSpec(f"data description ({spw}, {polarization}) names no spw or no polarization.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from parallactic.errors import InvalidSpec
 from parallactic.measurementset.access import read_cells, write_cells
-from parallactic.measurementset.index import Index, read_index
+from parallactic.measurementset.index import Index
 from parallactic.measurementset.metadata import (
     PER_CORRELATION,
     SPECTRAL_COLUMNS,
@@ -25,7 +25,13 @@ from parallactic.measurementset.metadata import (
     Polarization,
     SpectralWindow,
     State,
-    read_metadata,
+)
+from parallactic.measurementset.snapshot import (
+    cached_alike,
+    cached_index,
+    cached_metadata,
+    find_subsets,
+    stamp,
 )
 from parallactic.measurementset.tables import is_table, opened
 from parallactic.spec import near_match
@@ -39,16 +45,14 @@ RowsLike = slice | Sequence[int] | NDArray[np.integer[Any]] | None
 """Positions in the index: an array or a sequence of them, a slice, or None for all."""
 
 _CHUNK_BYTES = 64 * 2**20
-_SUBTABLES = (
-    "ANTENNA", "DATA_DESCRIPTION", "FIELD", "OBSERVATION", "POLARIZATION", "SPECTRAL_WINDOW", "STATE",
-)  # fmt: skip
 
 
 class MeasurementSet:
     """One MeasurementSet, plain or multi, seen as one list of rows in canonical order.
 
     No table stays open: every call opens what it needs and closes it. What was read of the sub-tables and of
-    the index is kept per process and thrown away when a file of the set changes. A set travels by its path.
+    the index stays as it was when the object was made; it is kept per process, so that opening the set again
+    is cheap, until a file of the set changes. The object travels by its path.
 
     Parameters
     ----------
@@ -75,7 +79,7 @@ class MeasurementSet:
         self._check()
         self.subsets = find_subsets(self.path)
         self.is_multi = self.subsets != [self.path]
-        self._stamp = tuple(_stamp(subset) for subset in self.subsets)
+        self._stamp = tuple(stamp(subset) for subset in self.subsets)
 
     def _check(self) -> None:
         root = Path(self.path)
@@ -101,15 +105,15 @@ class MeasurementSet:
     def __len__(self) -> int:
         return len(self.index)
 
-    @property
+    @cached_property
     def metadata(self) -> Metadata:
         """All the sub-tables."""
-        return _cached_metadata(self.path, self._stamp)
+        return cached_metadata(self.path, self._stamp)
 
-    @property
+    @cached_property
     def index(self) -> Index:
         """The columns of the main table in canonical order; see `Index`."""
-        return _cached_index(tuple(self.subsets), self._stamp)
+        return cached_index(tuple(self.subsets), self._stamp)
 
     @property
     def antennas(self) -> tuple[Antenna, ...]:
@@ -252,7 +256,7 @@ class MeasurementSet:
         positions = self.positions(rows)
         if column in SPECTRAL_COLUMNS or column in PER_CORRELATION:
             self._one_shape(np.unique(self.index.ddid[positions]), column)
-        alike = _cached_alike(self.path, tuple(self.subsets), self._stamp)
+        alike = cached_alike(self.path, tuple(self.subsets), self._stamp)
         subset, row = self.index.subset[positions], self.index.row[positions]
         touched = np.unique(subset) if len(subset) else np.zeros(1, dtype=np.int32)
         result: NDArray[Any] | None = None
@@ -392,58 +396,3 @@ class MeasurementSet:
                 write_cells(
                     handle, "FLAG_ROW", numbers, np.asarray(whole.reshape(len(numbers), -1).all(axis=1))
                 )
-
-
-def find_subsets(path: str) -> list[str]:
-    """Return the sub-MSs of the set at `path`, in the order of its rows; `path` itself if it is plain.
-
-    Raises
-    ------
-    InvalidSpec
-        If a sub-MS that the multi-MS names is missing.
-    """
-    if not (Path(path) / "SUBMSS").is_dir():
-        return [path]
-    with opened(path) as handle:
-        parts = [str(Path(part).absolute()) for part in handle.partnames()]
-    for part in parts:
-        if not is_table(part):
-            raise InvalidSpec(f"{path} is a multi-MS that lacks its sub-MS {part}; partition the data again.")
-    return parts
-
-
-def _stamp(path: str) -> tuple[tuple[str, int, int, int], ...]:
-    # casacore's lock files change when a table is only read.
-    with os.scandir(path) as entries:
-        files = [(e.name, e.stat()) for e in entries if e.is_file() and e.name != "table.lock"]
-    for sub in _SUBTABLES:
-        for file in ("table.dat", "table.f0"):
-            place = Path(path) / sub / file
-            if place.exists():
-                files.append((f"{sub}/{file}", place.stat()))
-    return tuple(sorted((name, stat.st_ino, stat.st_mtime_ns, stat.st_size) for name, stat in files))
-
-
-@lru_cache(maxsize=4)
-def _cached_index(subsets: tuple[str, ...], _stamp: tuple[Any, ...]) -> Index:
-    return read_index(subsets)
-
-
-@lru_cache(maxsize=4)
-def _cached_alike(path: str, subsets: tuple[str, ...], stamp: tuple[Any, ...]) -> tuple[bool, ...]:
-    """Tell for each sub-MS whether all its rows have one shape of data."""
-    index, metadata = _cached_index(subsets, stamp), _cached_metadata(path, stamp)
-    code = index.subset.astype(np.int64) * (len(metadata.data_descriptions) + 1) + index.ddid
-    shapes: list[set[tuple[int, int]]] = [set() for _ in subsets]
-    for number in np.unique(code):
-        subset, ddid = divmod(int(number), len(metadata.data_descriptions) + 1)
-        description = metadata.data_descriptions[ddid]
-        shapes[subset].add(
-            (metadata.spws[description.spw].nchan, metadata.polarizations[description.polarization].ncorr)
-        )
-    return tuple(len(found) < 2 for found in shapes)
-
-
-@lru_cache(maxsize=8)
-def _cached_metadata(path: str, _stamp: tuple[Any, ...]) -> Metadata:
-    return read_metadata(path)

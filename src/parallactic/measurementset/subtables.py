@@ -17,7 +17,7 @@ from parallactic.errors import InvalidSpec
 from parallactic.measurementset.metadata import CORRELATIONS, Antenna, Field, SpectralWindow, State
 from parallactic.measurementset.tables import opened
 
-__all__ = ["SubTables", "add_history", "fill_subtables"]
+__all__ = ["SubTables", "add_history", "check_correlations", "fill_subtables"]
 
 _UNIX_EPOCH = 40587 * 86400.0
 """1970-01-01 in seconds of MJD."""
@@ -145,12 +145,16 @@ def _spw(spw: SpectralWindow) -> dict[str, Any]:
     }
 
 
-def _polarization(names: Sequence[str]) -> dict[str, Any]:
+def check_correlations(names: Sequence[str]) -> None:
+    """Raise InvalidSpec unless `names` are correlations of circular or linear receptors."""
     unknown = [name for name in names if name not in _NUMBERS or len(name) != 2]
     if unknown or not names:
         raise InvalidSpec(
             f"{', '.join(unknown) or 'nothing'} is no set of correlations; write RR, RL … or XX, XY …."
         )
+
+
+def _polarization(names: Sequence[str]) -> dict[str, Any]:
     receptors = {"R": 0, "L": 1, "X": 0, "Y": 1}
     products = np.array([[receptors[hand] for hand in name] for name in names], dtype=np.int32)
     return {
