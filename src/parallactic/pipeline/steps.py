@@ -133,9 +133,10 @@ class Plan:
                 shown += (
                     f"  [each unit: {', '.join(f'{key}={value}' for key, value in step.resources.items())}]"
                 )
+            shown = shown.replace(str(self.output), "{output}")
             row = (str(step.number), step.name, step.task, shown if step.chosen else "not run")
             table.add_row(*map(Text, row), style="" if step.chosen else "dim")
-        return Group(table, Text(f"output: {self.output}"))
+        return Group(table, Text(f"{{output}} is {self.output}"))
 
 
 def make_plan(
