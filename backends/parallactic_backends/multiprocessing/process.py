@@ -182,6 +182,8 @@ class WorkerProcess:
                 channel.close()
         self._control = self._data = self._outbox = None
         self._close_pidfd()
+        if self._page is not None:
+            self._page.close()
 
     def _read_data(self) -> None:
         if self._data is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import selectors
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +27,7 @@ class Reactor:
         self._sleeping = False
         self._turn = threading.Lock()
         self._owner = 0
-        self._close_fd = weakref.finalize(self, os.close, self._wake_fd)
+        self._wake_lock = threading.Lock()
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.finished = False
 
@@ -43,8 +42,10 @@ class Reactor:
         return self._owner == threading.get_ident()
 
     def wake(self) -> None:
-        """Wake the thread."""
-        os.eventfd_write(self._wake_fd, 1)
+        """Wake the thread, if it has not ended."""
+        with self._wake_lock:
+            if self._wake_fd >= 0:
+                os.eventfd_write(self._wake_fd, 1)
 
     def _woken(self) -> None:
         try:
@@ -107,6 +108,9 @@ class Reactor:
             self.finished = True
             self.at_end()
             self._selector.close()
+            with self._wake_lock:
+                os.close(self._wake_fd)
+                self._wake_fd = -1
 
     def _pass(self, ready: list[tuple[selectors.SelectorKey, int]]) -> int:
         with self._turn:
