@@ -56,3 +56,27 @@ def exact_image(path: Path, pixels: list[tuple[int, int]], weighting: str, n: in
         turn = scaled @ np.array([east, north, np.sqrt(1 - east**2 - north**2) - 1])
         image.append(np.sum(weight * (values * np.exp(-2j * np.pi * turn)).real) / weight.sum())
     return np.array(image)
+
+
+def exact_visibilities(
+    model: npt.NDArray[np.float64],
+    uvw: npt.NDArray[np.float64],
+    frequency: npt.NDArray[np.float64],
+    *,
+    centre: tuple[float, float],
+    phase: tuple[float, float],
+) -> npt.NDArray[np.complex128]:
+    """Sum the components of an image about `centre` as seen from the phase centre `phase` (degrees)."""
+    n = model.shape[0]
+    (ra0, dec0), (ra1, dec1) = np.radians(centre), np.radians(phase)
+    total = np.zeros((len(uvw), frequency.size), np.complex128)
+    for x, y in np.argwhere(model):
+        l, m = -(x - n // 2) * CELL * ARCSEC, (y - n // 2) * CELL * ARCSEC  # noqa: E741
+        w = np.sqrt(1 - l * l - m * m)
+        dec = np.arcsin(m * np.cos(dec0) + w * np.sin(dec0))
+        ra = ra0 + np.arctan2(l, w * np.cos(dec0) - m * np.sin(dec0))
+        east = np.cos(dec) * np.sin(ra - ra1)
+        north = np.sin(dec) * np.cos(dec1) - np.cos(dec) * np.sin(dec1) * np.cos(ra - ra1)
+        delay = uvw @ np.array([east, north, np.sqrt(1 - east**2 - north**2) - 1]) / C
+        total += model[x, y] * np.exp(2j * np.pi * delay[:, None] * frequency)
+    return total

@@ -25,7 +25,6 @@ KINDS = ("psf", "residual", "model", "image", "mask", "sumwt", "pb")
 @pytest.fixture
 def many_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut the small set of the tests into a dozen blocks (on the client, where blocks are cut)."""
-    monkeypatch.setattr(plan, "_LEAST_BLOCK", 1)
     monkeypatch.setattr(plan, "_LARGEST_BLOCK", 4000)
 
 

@@ -23,8 +23,13 @@ _HANDS = (("RR", "LL"), ("XX", "YY"))
 _FRAMES = {"J2000": "FK5", "ICRS": "ICRS"}
 
 _LEAST_BLOCK = 2**16
+"""Fewer visibilities than these are not worth a block of their own."""
+
 _LARGEST_BLOCK = 2**23
-"""Visibilities in one block: some 270 MB while it is gridded in double precision."""
+"""The most visibilities in one block: some 270 MB while it is gridded in double precision."""
+
+_ENOUGH_BLOCKS = 16
+"""No more blocks than these are cut, unless blocks grow too large: each pays for its Fourier transforms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +114,10 @@ def plan_imaging(
 ) -> Plan:
     """Cut the selected data into blocks.
 
-    A block holds about as many visibilities as the image has pixels: then its Fourier transforms cost about
-    what its gridding costs, and they are paid once per block. Blocks are cut in the order of time, so that
-    each lies in one place on disk, and their boundaries follow from the data and the image alone.
-    Autocorrelations are left out, as in CASA.
+    A block holds at least about as many visibilities as the image has pixels: then its Fourier transforms,
+    which do not divide, cost no more than its gridding (measured: 0.25 µs a pixel, 0.22 µs a visibility).
+    Blocks are cut in the order of time, so that each lies in one place on disk, and their boundaries follow
+    from the data and the image alone. Autocorrelations are left out, as in CASA.
 
     Raises
     ------
@@ -129,10 +134,11 @@ def plan_imaging(
     if not groups:
         raise InvalidSpec(f"the selection leaves no channel of {ms.path}; select more.")
     blocks: list[Block] = []
-    size = min(max(geometry.nx * geometry.ny, _LEAST_BLOCK), _LARGEST_BLOCK)
+    worth = max(geometry.nx * geometry.ny, _LEAST_BLOCK)
     for group, members in groups:
-        channels = sum(band.channels.size for band in group)
-        count = max(1, math.ceil(members[0].size * channels / size))
+        visibilities = members[0].size * sum(band.channels.size for band in group)
+        count = min(math.ceil(visibilities / worth), _ENOUGH_BLOCKS)
+        count = max(count, math.ceil(visibilities / _LARGEST_BLOCK))
         order = np.argsort(index.time[members[0]], kind="stable")
         for part in np.array_split(order, count):
             name = f"block {len(blocks) + 1}"

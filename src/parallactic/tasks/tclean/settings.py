@@ -44,7 +44,6 @@ _NOT_YET: dict[str, tuple[Any, str]] = {
     "width": ("", "it belongs to cubes, which are not there either"),
     "nchan": (-1, "it belongs to cubes, which are not there either"),
     "outframe": ("", "images keep the frequency frame of the data"),
-    "savemodel": ("none", "the model is in <imagename>.model.fits"),
     "restart": (False, "give a new imagename"),
 }
 """What CASA's tclean takes and this one cannot do yet: the value it must have, and what to do instead."""

@@ -23,6 +23,7 @@ from parallactic.tasks.tclean.imager import Imager
 from parallactic.tasks.tclean.plan import Plan, plan_imaging
 from parallactic.tasks.tclean.products import Products, product_names, write_products
 from parallactic.tasks.tclean.region import ImageFrame, clean_mask
+from parallactic.tasks.tclean.savemodel import check_writable, save_model
 from parallactic.tasks.tclean.settings import (
     DATA_COLUMNS,
     DataColumn,
@@ -171,7 +172,8 @@ def tclean(
     pbcor
         Write the image divided by the primary beam too.
     savemodel
-        'modelcolumn' writes the visibilities of the model into MODEL_DATA.
+        'modelcolumn' writes the visibilities of the model into MODEL_DATA, for the rows and channels imaged;
+        'virtual' does the same.
     psfcutoff
         The beam is fitted to the part of the main lobe above this level.
     datacolumn
@@ -217,15 +219,19 @@ def tclean(
     beam_power = primary_beam(how.geometry, plan.frequency, aperture.diameter, aperture.blockage)
     seen = beam_power >= how.pblimit
     allowed = clean_mask(mask, frame) & seen
-    warnings += [*plan.warnings, *dish_warnings, *_remarks(gridder)]
+    warnings += [*plan.warnings, *dish_warnings, *_remarks(gridder, savemodel)]
     for warning in warnings:
         _log.warning("%s", warning)
+    if savemodel != "none":
+        check_writable(ms)
     with using(executor) as ex, Imager(ex, plan, how) as imager:
         imager.load(ms, column)
         psf, dirty, totals = imager.psf_and_dirty()
         beam = fit_beam(psf, how.geometry, how.psfcutoff)
         sidelobe = sidelobe_level(psf, beam, how.geometry)
         cleaned = clean(dirty, psf, allowed, sidelobe, how.control, imager.residual)
+        if savemodel != "none":
+            save_model(ex, ms, plan, cleaned.model, how.geometry)
     restored = restore(cleaned.model, cleaned.residual, beam, how.geometry)
     images = _images(psf, cleaned, restored, beam_power, allowed, seen, totals.weight, pbcor=pbcor)
     history = [f"tclean {name}={value!r}" for name, value in (given | dict(selection)).items()]
@@ -248,10 +254,13 @@ def _antennas(ms: MeasurementSet, plan: Plan) -> list[int]:
     return [int(i) for i in np.union1d(ms.index.antenna1[rows], ms.index.antenna2[rows])]
 
 
-def _remarks(gridder: str) -> list[str]:
-    if gridder == "wgridder":
-        return []
-    return [f"gridder={gridder!r} is done by the w-gridder, which is exact."]
+def _remarks(gridder: str, savemodel: str) -> list[str]:
+    remarks = []
+    if gridder != "wgridder":
+        remarks.append(f"gridder={gridder!r} is done by the w-gridder, which is exact.")
+    if savemodel == "virtual":
+        remarks.append("savemodel='virtual' writes the column MODEL_DATA.")
+    return remarks
 
 
 def _images(
