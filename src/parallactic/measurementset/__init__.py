@@ -3,6 +3,7 @@
 from parallactic.measurementset.columns import add_columns
 from parallactic.measurementset.create import Rows, create_ms
 from parallactic.measurementset.index import Index
+from parallactic.measurementset.measures import find_measures
 from parallactic.measurementset.metadata import (
     Antenna,
     DataDescription,
@@ -36,3 +37,5 @@ __all__ = [
     "create_ms",
     "staged",
 ]
+
+find_measures()
