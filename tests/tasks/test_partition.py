@@ -198,6 +198,28 @@ def test_undefined_spectra_stay_undefined(tmp_path):
     assert np.array_equal(assert_weights, MeasurementSet(source.path).weights(np.arange(5)))
 
 
+def test_other_sub_tables_follow_the_new_numbers(tmp_path):
+    from casacore.tables import makescacoldesc, maketabdesc
+
+    source = make(tmp_path / "s.ms", Plan(nscan=2))
+    columns = maketabdesc([makescacoldesc("SPECTRAL_WINDOW_ID", 0), makescacoldesc("POWER", 0.0)])
+    for place in ("SYSPOWER", "FIELD/EPHEM0_Moon.tab"):
+        with table(f"{source.path}/{place}", columns, nrow=4, readonly=False, ack=False) as handle:
+            handle.putcol("SPECTRAL_WINDOW_ID", np.array([0, 1, -1, 1], dtype=np.int32))
+            handle.putcol("POWER", np.arange(4.0))
+    with table(source.path, readonly=False, ack=False) as handle:
+        handle.putkeyword("SYSPOWER", f"Table: {source.path}/SYSPOWER")
+        handle.sort("TIME desc", name=f"{source.path}/SORTED_TABLE").close()
+    partition(source.path, str(tmp_path / "o.mms"), spw="1", field="0", executor="serial")
+    with table(str(tmp_path / "o.mms"), ack=False) as handle:
+        assert "SYSPOWER" in handle.keywordnames()
+    with table(str(tmp_path / "o.mms" / "SYSPOWER"), ack=False) as handle:
+        assert handle.getcol("SPECTRAL_WINDOW_ID").tolist() == [0, -1, 0]
+        assert handle.getcol("POWER").tolist() == [1.0, 2.0, 3.0]
+    assert (tmp_path / "o.mms" / "FIELD" / "EPHEM0_Moon.tab" / "table.dat").is_file()
+    assert not list((tmp_path / "o.mms").rglob("SORTED_TABLE"))
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
@@ -414,6 +436,18 @@ class TestCasa:
             assert spw.reference == spw_casa.reference
             assert spw.bandwidth == spw_casa.bandwidth
         assert [f.name for f in mine.fields] == [f.name for f in other.fields]
+
+    def test_a_virtual_model_is_said_not_to_come_along(self, casa, source, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        make(tmp_path / "s.ms", Plan(nscan=2))
+        casa.setjy("s.ms", standard="manual", fluxdensity=[2, 0, 0, 0], field="0", usescratch=False)
+        ms = MeasurementSet("s.ms")
+        assert ms.has_virtual_model
+        with pytest.raises(InvalidSpec, match="virtual model"):
+            ms.require("MODEL_DATA")
+        result = partition("s.ms", "o.mms", executor="serial")
+        assert ["virtual model" in warning for warning in result.warnings] == [True]
+        assert casa.flagdata("o.mms", mode="summary")["total"] == result.counts["visibilities"]
 
     @pytest.mark.parametrize("axis", ["spw", "baseline"])
     def test_same_sub_mss_as_casa(self, casa, source, tmp_path, axis):

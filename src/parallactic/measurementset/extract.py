@@ -212,8 +212,12 @@ def _renumbered(values: NDArray[Any], column: str, layout: Layout) -> NDArray[An
 
 
 def subtable_names(path: str | os.PathLike[str]) -> list[str]:
-    """Return the names of the sub-tables that the set at `path` has on disk, sorted."""
-    return sorted(entry.name for entry in Path(path).iterdir() if entry.is_dir() and is_table(entry))
+    """Return the names of the sub-tables that the set at `path` has on disk, sorted.
+
+    CASA's SORTED_TABLE is none: it is a list of row numbers of one main table, and wrong beside another.
+    """
+    tables = (entry.name for entry in Path(path).iterdir() if entry.is_dir() and is_table(entry))
+    return sorted(name for name in tables if name != "SORTED_TABLE")
 
 
 def write_subtables(ms: MeasurementSet, path: str | os.PathLike[str], layout: Layout) -> None:
@@ -243,6 +247,10 @@ def write_subtables(ms: MeasurementSet, path: str | os.PathLike[str], layout: La
         else:
             with opened(source / name) as handle:
                 handle.selectrows(keep).copy(str(place), deep=True, valuecopy=True).close()
+            # Ephemerides of moving sources lie inside FIELD and go by their names.
+            for inner in subtable_names(source / name):
+                if not (place / inner).exists():
+                    shutil.copytree(source / name / inner, place / inner)
         _edit(place, name, ms, layout)
     attach_subtables(target)
 
