@@ -177,6 +177,7 @@ def calibrate(
         groups=tuple(
             _groups(selected, spw.id, spw.nchan, each) for spw, each in zip(ms.spws, per_window, strict=True)
         ),
+        channels=tuple(counts),
         correlations=tuple(selected.correlation_mask(p.id, p.ncorr) for p in ms.polarizations),
         model=_model(ms, smodel, warnings),
         smodel=stokes,

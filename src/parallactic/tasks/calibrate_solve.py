@@ -42,6 +42,8 @@ class SolveParameters:
         As in `calibrate`.
     groups
         For each window the solution channel of each of its channels, −1 for those not selected.
+    channels
+        For each window the number of solution channels.
     correlations
         For each polarization which of its correlations are selected.
     model
@@ -58,6 +60,7 @@ class SolveParameters:
     minsnr: float
     corrdepflags: bool
     groups: tuple[NDArray[np.int64], ...]
+    channels: tuple[int, ...]
     correlations: tuple[NDArray[np.bool_], ...]
     model: Literal["column", "unit", "smodel"]
     smodel: tuple[float, float, float, float]
@@ -114,8 +117,7 @@ def solve_unit(unit: SolveUnit, vis: str, parameters: SolveParameters) -> Solved
 def _average(ms: MeasurementSet, unit: SolveUnit, parameters: SolveParameters) -> BaselineSums:
     nstratum, strata = _strata(ms, unit)
     nslot = len(unit.intervals) * nstratum
-    ngroup = 1 + max(int(groups.max(initial=0)) for groups in _groups_used(ms, unit, parameters))
-    sums = BaselineSums(nslot, len(ms.antennas), ngroup)
+    sums = BaselineSums(nslot, len(ms.antennas), parameters.channels[unit.spw])
     slot_of = np.full(len(ms.index), -1, dtype=np.int64)
     slot_of[unit.rows] = unit.slots * nstratum + strata
     columns = ["DATA", "flags", "weights", *(["MODEL_DATA"] if parameters.model == "column" else [])]
@@ -157,10 +159,6 @@ def _strata(ms: MeasurementSet, unit: SolveUnit) -> tuple[int, NDArray[np.int64]
     keys = np.stack([c[unit.rows] for c in (index.field, index.observation, index.ddid)], axis=1)
     kinds, which = np.unique(keys, axis=0, return_inverse=True)
     return len(kinds), which.reshape(-1).astype(np.int64)
-
-
-def _groups_used(ms: MeasurementSet, unit: SolveUnit, parameters: SolveParameters) -> list[NDArray[np.int64]]:
-    return [parameters.groups[ms.data_descriptions[d].spw] for d in np.unique(ms.index.ddid[unit.rows])]
 
 
 def _point_source(
