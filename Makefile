@@ -12,6 +12,9 @@ ARGS ?=
 
 PY := .venv/bin/python
 
+# Downloads stay in this folder, and serve the demo and the tests alike.
+export PARALLACTIC_CACHE ?= $(CURDIR)/.cache/parallactic
+
 # A PYTHONPATH of the caller would put other versions of the libraries before those of .venv.
 unexport PYTHONPATH PYTHONHOME
 
