@@ -12,19 +12,22 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from parallactic.errors import ParallacticError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["Step", "StepFailed", "as_step", "run_units"]
+__all__ = ["Step", "StepFailed", "as_step", "run_units", "watch_units"]
 
 _log = logging.getLogger(__name__)
 
 _BAR_AFTER = 2.0
 """Seconds of silence before a progress bar appears."""
+
+_BAR_EVERY = 0.25
+"""Seconds between two looks at a bar while nothing ends."""
 
 _SHOWN = 3
 """How many failed units an error spells out; all of them are in ``StepFailed.failures``."""
@@ -160,22 +163,25 @@ def run_units(
     if step is not None:
         step.units += len(units)
     submitted: list[Future[Any]] = []
-    try:
-        for batch in batches:
-            title = f"{label} {names[batch[0]]}"
-            submit = _submitter(ex, step, title)
-            if len(batch) == 1:
-                submitted.append(submit(work, units[batch[0]], *common))
-            else:
-                chosen = [units[position] for position in batch]
-                submitted.append(submit(_in_turn, work, chosen, common))
-            _raise_interrupt(submitted[-1])
-        if futures:
-            return submitted
-        _watch(submitted, label)
-    except BaseException:
-        _stop(submitted, gently=writes is not None)
-        raise
+    ended: SimpleQueue[Future[Any]] = SimpleQueue()
+    with _Bar(label, len(batches)) as bar:
+        try:
+            for batch in batches:
+                submit = _submitter(ex, step, f"{label} {names[batch[0]]}")
+                if len(batch) == 1:
+                    submitted.append(submit(work, units[batch[0]], *common))
+                else:
+                    chosen = [units[position] for position in batch]
+                    submitted.append(submit(_in_turn, work, chosen, common))
+                _raise_interrupt(submitted[-1])
+                submitted[-1].add_done_callback(ended.put)
+                bar.show(ended.qsize())
+            if futures:
+                return submitted
+            _wait(ended, len(submitted), bar)
+        except BaseException:
+            _stop(submitted, gently=writes is not None)
+            raise
     outcomes: list[Any] = [None] * len(units)
     failures: dict[str, BaseException] = {}
     for batch, future in zip(batches, submitted, strict=True):
@@ -189,6 +195,23 @@ def run_units(
     if failures:
         raise _failed(label, failures, len(units)) from next(iter(failures.values()))
     return outcomes
+
+
+def watch_units(futures: Sequence[Future[Any]], label: str) -> None:
+    """Wait for what ``run_units(futures=True)`` submitted, behind the same bar; an interrupt stops it.
+
+    Parameters
+    ----------
+    futures
+        Of one or several calls. Their errors are theirs to tell.
+    label
+        What stands beside the progress bar.
+    """
+    try:
+        _watch(futures, label)
+    except BaseException:
+        _stop(futures, gently=False)
+        raise
 
 
 def _in_turn(work: Callable[..., Any], units: Sequence[Any], common: Sequence[Any]) -> list[Any]:
@@ -229,33 +252,48 @@ def _submitter(ex: Any, step: Step | None, title: str) -> Callable[..., Future[A
     return bound
 
 
-def _watch(futures: Sequence[Future[Any]], label: str) -> None:
-    """Wait for all; after two seconds show a bar, if a person is looking at a terminal."""
-    done: SimpleQueue[None] = SimpleQueue()
-    for future in futures:
-        future.add_done_callback(lambda _: done.put(None))
-    left = len(futures)
-    start = time.monotonic()
-    bar: Progress | None = None
-    try:
-        while left:
+def _wait(ended: SimpleQueue[Future[Any]], total: int, bar: _Bar) -> None:
+    """Wait until all have ended, in whatever order; Ctrl-C is heard."""
+    for count in range(total):
+        while True:
+            bar.show(count + ended.qsize())
             try:
-                done.get(timeout=0.25)
-                left -= 1
+                ended.get(timeout=_BAR_EVERY)
+                break
             except Empty:
-                pass
-            if bar is None and time.monotonic() - start > _BAR_AFTER and sys.stderr.isatty():
-                bar = _bar()
-                row = bar.add_task(label, total=len(futures))
-                bar.start()
-            if bar is not None:
-                bar.update(row, completed=len(futures) - left)
-    finally:
-        if bar is not None:
-            bar.stop()
+                continue
 
 
-def _bar() -> Progress:
+class _Bar:
+    """A progress bar, if a person looks at a terminal and it takes more than a moment."""
+
+    def __init__(self, label: str, total: int) -> None:
+        self._label, self._total = label, total
+        self._start = time.monotonic()
+        self._progress: Progress | None = None
+        self._wanted = sys.stderr.isatty()
+
+    def show(self, done: int) -> None:
+        """Say how many have ended."""
+        if not self._wanted:
+            return
+        if self._progress is None:
+            if time.monotonic() - self._start < _BAR_AFTER:
+                return
+            self._progress = _progress()
+            self._row = self._progress.add_task(self._label, total=self._total)
+            self._progress.start()
+        self._progress.update(self._row, completed=done)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+
+def _progress() -> Progress:
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -24,6 +24,7 @@ from parallactic.tasks.tclean.work import (
     block_weight,
     read_block,
 )
+from parallactic.tasks.units import watch_units
 
 __all__ = ["Imager"]
 
@@ -122,13 +123,14 @@ class Imager:
         return futures
 
     def _wait(self, future: Future[Any], label: str) -> Partial:
+        watch_units(self._submitted, label)
         try:
             partial: Partial = future.result()
         except DependencyFailed as error:
             root = _root(error)
             raise StepFailed(f"{label} failed. {type(root).__name__}: {root}", label=label) from root
         # Partial images that were added up are of no more use; without a future they leave the data plane.
-        self._submitted = [waiting for waiting in self._submitted if not waiting.done()]
+        self._submitted = []
         return partial
 
 
