@@ -76,6 +76,17 @@ class Channel:
         """
         while self._out:
             parts, fds = self._out[0]
+            if not fds and len(parts) == 1 and len(self._out) == 1:
+                # The usual case: one small message, which the socket takes whole.
+                try:
+                    sent = self.sock.send(parts[0])
+                except BlockingIOError:
+                    return False
+                if sent == len(parts[0]):
+                    self._out.clear()
+                    return True
+                self._consume(parts, sent)
+                continue
             if not fds and len(parts) == 1 and len(self._out) > 1:
                 parts = self._gather()
             try:
@@ -170,23 +181,27 @@ class Channel:
     def _parse(self) -> list[Message]:
         messages: list[Message] = []
         data, start, end = self._in, 0, len(self._in)
+        view = memoryview(data)
         while end - start >= _HEADER.size:
             kind, fds, buffers, control, total = _HEADER.unpack_from(data, start)
             if end - start - _HEADER.size < total:
                 break
             at = start + _HEADER.size
-            sizes = [_SIZE.unpack_from(data, at + 8 * i)[0] for i in range(buffers)]
+            sizes = [_SIZE.unpack_from(data, at + 8 * i)[0] for i in range(buffers)] if buffers else ()
             at += 8 * buffers
-            body = bytes(data[at : at + control])
+            body = bytes(view[at : at + control])
             at += control
             parts = []
             for size in sizes:
                 parts.append(data[at : at + size])
                 at += size
-            owned = tuple(self._fds.popleft() for _ in range(fds))
+            owned = tuple([self._fds.popleft() for _ in range(fds)]) if fds else ()
             messages.append(Message(kind, body, tuple(parts), owned))
             start = at
-        if start:
+        view.release()
+        if start == end:
+            data.clear()
+        elif start:
             del data[:start]
         return messages
 

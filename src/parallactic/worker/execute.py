@@ -89,7 +89,10 @@ def _call(
 ) -> Result:
     try:
         function = functions.load(envelope.function)
-        with Resolving(lambda index: decode(envelope.inputs[index].payload, plane)):
+        if envelope.inputs:
+            with Resolving(lambda index: decode(envelope.inputs[index].payload, plane)):
+                args, kwargs = decode(envelope.arguments, plane)
+        else:
             args, kwargs = decode(envelope.arguments, plane)
     except passing:
         raise
