@@ -107,13 +107,15 @@ def test_overwrite_removes_what_the_step_made_and_nothing_else(
     with pytest.raises(InvalidSpec, match="--overwrite"):
         plx.run(recipe, executor=inline)
     (data / "out-a" / "mine.txt").write_text("keep")
+    (data / "out-a" / "loud.flagversions").mkdir()
     result = plx.run(recipe, executor=inline, overwrite=True)
     assert result.ok
     assert (data / "out-a" / "mine.txt").read_text() == "keep"
     assert (data / "obs" / "lines").read_text() == "one two three"
     assert (data / "out-a/loud/lines").read_text().count("quick") == 2
     removed = [event for event in _events(data / "out-a") if event["event"] == "removed"]
-    assert [event["products"] for event in removed] == [[str(data / "out-a" / "loud")]]
+    loud = str(data / "out-a" / "loud")
+    assert [event["products"] for event in removed] == [[loud, f"{loud}.flagversions"]]
 
 
 def test_overwrite_never_leaves_the_output_folder(recipe: Path, data: Path, inline: Executor) -> None:

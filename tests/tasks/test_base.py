@@ -28,7 +28,7 @@ from parallactic.tasks.base import (
     using,
 )
 from parallactic.tasks.quantity import Angle, quantity
-from parallactic.tasks.units import Step, as_step
+from parallactic.tasks.units import Step, as_step, watch_units
 
 Mode = Literal["manual", "clip", "tfcrop"]
 
@@ -235,6 +235,14 @@ def _double(unit: int, offset: int) -> int:
         raise ValueError(f"{unit} is below zero")
     time.sleep(0.002 * (5 - unit % 5))
     return 2 * unit + offset
+
+
+def test_futures_are_watched_without_telling_their_errors() -> None:
+    with ThreadPoolExecutor(2) as ex:
+        futures = run_units(ex, _double, [1, -2, 3], 0, label="double", futures=True)
+        watch_units(futures, "double")
+        assert all(future.done() for future in futures)
+    assert isinstance(futures[1].exception(), ValueError)
 
 
 @pytest.mark.parametrize("make", [Inline, lambda: ThreadPoolExecutor(3)])

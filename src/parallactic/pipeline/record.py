@@ -132,11 +132,13 @@ class Record:
         """Remove what earlier runs of a step made here, and only that.
 
         A product is removed if the record says that the step made it, and it lies inside the output folder.
+        With a MeasurementSet go the flags that were saved beside it: they are of no other.
         """
         made: dict[str, None] = {}
         for event in self.events():
             if event.get("step") == step:
-                made.update(dict.fromkeys(event.get("made", [])))
+                for path in event.get("made", []):
+                    made.update({path: None, f"{path}.flagversions": None})
         root = self._output.resolve()
         gone = []
         for name in made:

@@ -207,11 +207,15 @@ def watch_units(futures: Sequence[Future[Any]], label: str) -> None:
     label
         What stands beside the progress bar.
     """
-    try:
-        _watch(futures, label)
-    except BaseException:
-        _stop(futures, gently=False)
-        raise
+    ended: SimpleQueue[Future[Any]] = SimpleQueue()
+    with _Bar(label, len(futures)) as bar:
+        try:
+            for future in futures:
+                future.add_done_callback(ended.put)
+            _wait(ended, len(futures), bar)
+        except BaseException:
+            _stop(futures, gently=False)
+            raise
 
 
 def _in_turn(work: Callable[..., Any], units: Sequence[Any], common: Sequence[Any]) -> list[Any]:
