@@ -324,14 +324,28 @@ def _finish(
         good = (~flags).sum(axis=(0, 2, 3))
         gains, flags, chosen = refer_phases(gains, flags, preferred or [int(np.argmax(good))], refantmode)
         refants = chosen.astype(np.int32)
-    errors = solutions.errors
+    errors, snr = solutions.errors, solutions.snr
     if solnorm:
         norms: Any = bandpass_norms(gains, flags) if gaintype == "B" else gain_norm(gains, flags)
         gains = gains / norms
         errors = (errors / np.abs(norms)).astype(np.float32)
     if fillgaps:
+        neighbours = _next_good(flags)
         gains, flags = fill_gaps(gains, flags, fillgaps, axis=2)
-    return replace(solutions, values=gains, flags=flags, errors=errors, refants=refants)
+        errors, snr = (np.take_along_axis(part, neighbours, axis=2) for part in (errors, snr))
+    return replace(solutions, values=gains, flags=flags, errors=errors, snr=snr, refants=refants)
+
+
+def _next_good(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return for each channel (axis 2) the next good one, itself if it is good or none follows.
+
+    A channel that was filled has the error of that one, as in CASA.
+    """
+    nchan = flags.shape[2]
+    places = np.arange(nchan, dtype=np.int64)[:, np.newaxis]
+    good = np.where(flags, nchan, places)
+    following = np.minimum.accumulate(good[:, :, ::-1], axis=2)[:, :, ::-1]
+    return np.where(following < nchan, following, places)
 
 
 def _nothing(ms: MeasurementSet, partials: Sequence[SolvedIntervals], minblperant: int, minsnr: float) -> str:
