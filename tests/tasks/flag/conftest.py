@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flag_files import scatter_flags
@@ -43,7 +44,7 @@ def multi_original(
     """Give the set as a multi-MS along an axis; made once, to be read only."""
     folder = tmp_path_factory.mktemp("multi")
 
-    def make(axis: str) -> Path:
+    def make(axis: Any) -> Path:
         path = folder / f"{axis.replace(',', '-')}.mms"
         if not path.exists():
             partition(str(scans_original), str(path), separationaxis=axis, numsubms=3, executor=serial)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 from casacore.tables import table
@@ -11,13 +12,13 @@ from numpy.typing import NDArray
 from parallactic.measurementset import MeasurementSet
 
 
-def column(path: str | os.PathLike[str], name: str) -> NDArray[np.generic]:
+def column(path: str | os.PathLike[str], name: str) -> NDArray[Any]:
     """Read a column in the order of the disk."""
     with table(os.fspath(path), ack=False) as handle:
         return np.asarray(handle.getcol(name))
 
 
-def put(path: str | os.PathLike[str], name: str, values: NDArray[np.generic]) -> None:
+def put(path: str | os.PathLike[str], name: str, values: NDArray[Any]) -> None:
     """Write a column in the order of the disk."""
     with table(os.fspath(path), readonly=False, ack=False) as handle:
         handle.putcol(name, values)
@@ -36,4 +37,4 @@ def scatter_flags(path: str | os.PathLike[str], fraction: float = 0.03, seed: in
     flags[::40] = True
     flags[: len(flags) // 20] = True
     put(path, "FLAG", flags)
-    put(path, "FLAG_ROW", flags.all(axis=(1, 2)))
+    put(path, "FLAG_ROW", np.asarray(flags.all(axis=(1, 2))))

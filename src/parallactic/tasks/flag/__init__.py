@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, ParamSpec, Protocol, TypeVar, Unpack, cast
 
 from pydantic import Field
@@ -66,7 +66,7 @@ def flag(
     action: Action = "apply",
     flagbackup: bool = True,
     autocorr: bool = False,
-    clipminmax: tuple[float, ...] = (),
+    clipminmax: Sequence[float] = (),
     clipoutside: bool = True,
     clipzeros: bool = False,
     quackinterval: Duration = 1.0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args
 
@@ -139,7 +139,8 @@ def check_call(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """
     mode = given["mode"]
     for name, modes in _OF_MODE.items():
-        if mode not in modes and given[name] != defaults[name]:
+        value = tuple(given[name]) if isinstance(given[name], list) else given[name]
+        if mode not in modes and value != defaults[name]:
             raise InvalidSpec(
                 f"flag: {name}={given[name]!r} belongs to mode={' or '.join(map(repr, modes))}, "
                 f"not to mode={mode!r}; leave it out."
@@ -159,7 +160,7 @@ def check_call(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> None:
         seconds(given["ntime"])
 
 
-def _check_clip(clipminmax: tuple[float, ...]) -> None:
+def _check_clip(clipminmax: Sequence[float]) -> None:
     if len(clipminmax) not in (0, 2):
         raise InvalidSpec(
             f"flag: clipminmax={list(clipminmax)!r} must be a range [least, greatest], or empty."
