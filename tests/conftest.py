@@ -14,7 +14,9 @@ from types import ModuleType
 import psutil
 import pytest
 
+from known_sets import Plan, make
 from parallactic.errors import ParallacticError
+from parallactic.measurementset import MeasurementSet
 from parallactic.measurementset.simulation import Truth, simulate, standard_observation
 from parallactic.pipeline.datasets import fetch_evla
 
@@ -76,6 +78,17 @@ def evla(evla_original: Path, tmp_path: Path) -> Path:
     path = tmp_path / "evla.ms"
     shutil.copytree(evla_original, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def known(tmp_path_factory: pytest.TempPathFactory) -> MeasurementSet:
+    """A small set whose every visibility tells its place (`known_sets.visibility`), to be read only.
+
+    6 antennas, 2 spws of 16 and 8 channels, RR RL LR LL, 4 scans of 5 integrations on 3 fields, some flags,
+    WEIGHT_SPECTRUM and MODEL_DATA.
+    """
+    plan = Plan(columns=("WEIGHT_SPECTRUM", "MODEL_DATA"))
+    return make(tmp_path_factory.mktemp("known") / "known.ms", plan)
 
 
 @pytest.fixture

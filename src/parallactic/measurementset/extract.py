@@ -224,7 +224,7 @@ def write_subtables(ms: MeasurementSet, path: str | os.PathLike[str], layout: La
     """Give the set at `path`, made by `write_main`, the sub-tables of `ms` as `layout` numbers them.
 
     Channels, correlations, spectral windows and fields that are not kept are removed; every sub-table with a
-    SPECTRAL_WINDOW_ID loses the rows of windows that are not kept.
+    SPECTRAL_WINDOW_ID loses the rows of windows that are not kept. A virtual model is not carried over.
 
     Parameters
     ----------
@@ -283,6 +283,9 @@ def _kept_rows(place: Path, name: str, layout: Layout) -> NDArray[np.int64] | No
 
 def _edit(place: Path, name: str, ms: MeasurementSet, layout: Layout) -> None:
     with opened(place, write=True) as handle:
+        if name == "SOURCE" and "SOURCE_MODEL" in handle.colnames():
+            # The virtual model in it goes by the old numbers of the fields.
+            handle.removecols("SOURCE_MODEL")
         if not handle.nrows():
             return
         if name == "SPECTRAL_WINDOW":
