@@ -8,7 +8,6 @@ import pytest
 
 from parallactic import Executor
 from parallactic.measurementset.simulation import (
-    Effects,
     Observation,
     Scan,
     SkyField,
@@ -19,12 +18,7 @@ from parallactic.measurementset.simulation import (
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from tclean_checks import CELL, DEC, RA, Field
-
-NOTHING = Effects(
-    gain_amplitude=0, gain_phase=0, drift_amplitude=0, drift_phase=0,
-    bandpass_amplitude=0, bandpass_phase=0, delay=0, leakage=0,
-)  # fmt: skip
+from tclean_checks import CELL, DEC, NOTHING, RA, Field
 
 SOURCES = (
     Source(i=1.0, l=40 * CELL, m=-25 * CELL),

@@ -10,13 +10,20 @@ import numpy.typing as npt
 from astropy.io import fits
 from casacore.tables import table
 
-from parallactic.measurementset.simulation import Source
+from parallactic.measurementset.simulation import Effects, Source
 
 C = 299792458.0
 ARCSEC = np.pi / 180 / 3600
 CELL = 3.0
 """Arcsec; the sources lie on pixels of this size."""
 RA, DEC = 201.0, 33.0
+
+
+NOTHING = Effects(
+    gain_amplitude=0, gain_phase=0, drift_amplitude=0, drift_phase=0,
+    bandpass_amplitude=0, bandpass_phase=0, delay=0, leakage=0,
+)  # fmt: skip
+"""A perfect instrument."""
 
 
 @dataclass(frozen=True)

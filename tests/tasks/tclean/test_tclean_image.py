@@ -9,10 +9,11 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 from scipy import ndimage, optimize
-from tclean_checks import CELL, DEC, RA, Field, exact_image, read
+from tclean_checks import CELL, DEC, NOTHING, RA, Field, exact_image, read
 
 from parallactic import Executor
 from parallactic.kernels.imaging import airy_power
+from parallactic.measurementset.simulation import Observation, Scan, SkyField, Source, Window, simulate
 from parallactic.tasks import tclean
 
 N = 256
@@ -182,3 +183,26 @@ def test_another_phase_centre_shows_the_same_sky(field: Field, serial: Executor,
         level = ndimage.map_coordinates(new, [[moved[0]], [moved[1]]], order=5)[0]
         # 2e-3: interpolation between pixels.
         assert level == pytest.approx(old[round(x), round(y)], rel=2e-3)
+
+
+def test_linear_feeds_give_stokes_i_too(serial: Executor, tmp_path: Path) -> None:
+    sky = SkyField("TARGET", RA, DEC, "OBSERVE_TARGET#ON_SOURCE", (Source(i=1.0, q=0.4, u=0.2),))
+    observation = Observation(
+        fields=(sky,), windows=(Window(1.4e9, 4e6, 2),), scans=(Scan("TARGET", 10),), nantennas=8,
+        integration=600.0, effects=NOTHING, sefd=0.0, feeds="linear",
+    )  # fmt: skip
+    simulate(tmp_path / "xy.ms", observation)
+    summary = tclean(str(tmp_path / "xy.ms"), f"{tmp_path}/im", 64, f"{CELL}arcsec", executor=serial)
+    # XX is I + Q and YY is I - Q: either alone would be 0.4 off. 1e-5: the accuracy of the gridder.
+    assert summary.peak == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize(("threshold", "warned"), [("5Jy", True), ("0.5Jy", False)])
+def test_a_clean_without_an_iteration_is_said_aloud(
+    field: Field, serial: Executor, tmp_path: Path, threshold: str, warned: bool
+) -> None:
+    call = {"niter": 50, "threshold": threshold, "executor": serial}
+    summary = tclean(str(field.path), f"{tmp_path}/im", N, f"{CELL}arcsec", **call)
+    assert summary.stopped == "threshold"
+    assert (summary.counts["iterations"] == 0) == warned
+    assert any("no iteration (threshold)" in warning for warning in summary.warnings) == warned

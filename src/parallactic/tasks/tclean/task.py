@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -103,7 +103,7 @@ def tclean(
     start: str | int = "",
     width: str | int = "",
     nchan: int = -1,
-    restfreq: Frequency = "",
+    restfreq: Frequency | Literal[""] = "",
     outframe: str = "",
     restart: bool = False,
     executor: ExecutorLike = None,
@@ -230,6 +230,7 @@ def tclean(
         beam = fit_beam(psf, how.geometry, how.psfcutoff)
         sidelobe = sidelobe_level(psf, beam, how.geometry)
         cleaned = clean(dirty, psf, allowed, sidelobe, how.control, imager.residual)
+        warnings += _concerns(cleaned, how)
         if savemodel != "none":
             save_model(ex, ms, plan, cleaned.model, how.geometry)
     restored = restore(cleaned.model, cleaned.residual, beam, how.geometry)
@@ -261,6 +262,18 @@ def _remarks(gridder: str, savemodel: str) -> list[str]:
     if savemodel == "virtual":
         remarks.append("savemodel='virtual' writes the column MODEL_DATA.")
     return remarks
+
+
+def _concerns(cleaned: Cleaned, how: Settings) -> list[str]:
+    """Say aloud what would otherwise pass for a cleaned image."""
+    if how.control.niter and not cleaned.iterations:
+        concern = f"CLEAN made no iteration ({cleaned.stopped}); the image is the dirty one."
+    elif cleaned.stopped == "divergence":
+        concern = "CLEAN diverged: use a mask, a smaller gain, or a smaller cycleniter."
+    else:
+        return []
+    _log.warning("%s", concern)
+    return [concern]
 
 
 def _images(
