@@ -9,6 +9,7 @@ import sys
 import time
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
@@ -395,6 +396,15 @@ def test_quantities(value: Any, kind: Any, default: str | None, expected: float)
 def test_what_is_no_quantity(value: str) -> None:
     with pytest.raises(InvalidSpec, match="angle"):
         quantity(value, "angle")
+
+
+@pytest.mark.parametrize("name", ["partition", "flag", "tclean", "setmodel"])
+def test_a_name_means_the_task_even_after_its_module_was_imported(name: str) -> None:
+    import parallactic.tasks as tasks
+
+    module = import_module(f"parallactic.tasks.{name}")
+    assert getattr(tasks, name) is getattr(module, name)
+    assert getattr(tasks, name) is TASKS[name]
 
 
 def test_the_package_is_light() -> None:
