@@ -123,8 +123,8 @@ def interpolate_frequency(
         low, high, fraction = brackets(known[good], wanted)
         fraction = np.clip(fraction, 0.0, 1.0)
         if kind == "nearest":
-            # CASA takes the upper of two channels that are equally near.
-            fraction = np.where(fraction >= 0.5, 1.0, 0.0)
+            # Of two that are equally near the lower; CASA takes one or the other by its rounding.
+            fraction = np.where(fraction > 0.5, 1.0, 0.0)
         here = gains[rows][:, good]
         result[rows] = polar_mean(
             here[:, low], here[:, high], np.broadcast_to(fraction, (len(rows), len(wanted)))
@@ -138,7 +138,7 @@ def _near_flags(
 ) -> NDArray[np.bool_]:
     low, high, fraction = brackets(known, wanted)
     if kind == "nearest":
-        return pattern[np.where(fraction >= 0.5, high, low)]
+        return pattern[np.where(fraction > 0.5, high, low)]
     # Outside the band too the last two channels count, as in CASA; on a channel that one alone.
     near: NDArray[np.bool_] = (pattern[low] & (fraction != 1.0)) | (pattern[high] & (fraction != 0.0))
     return near
