@@ -164,7 +164,7 @@ class RunResult:
         return render(self, width=120)
 
 
-class RunFailed(ParallacticError):  # noqa: N818 - named as its siblings in parallactic.errors
+class RunFailed(ParallacticError):
     """A step failed, and with it the run. The step's error is the cause of this one.
 
     Parameters
