@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from casacore.tables import default_ms, maketabdesc
+from casacore.tables import required_ms_desc, table
 from numpy.typing import NDArray
 
 from parallactic.measurementset.access import write_cells
@@ -31,7 +31,7 @@ _OVERHEAD = 2**20
 def write_main(
     ms: MeasurementSet, rows: NDArray[np.int64], path: str | os.PathLike[str], layout: Layout
 ) -> int:
-    """Write the main table of a new set with `rows` of `ms`; its sub-tables stay empty.
+    """Write the main table of a new set with `rows` of `ms`, without sub-tables.
 
     The rows are put in order of time, data description and baseline.
 
@@ -98,23 +98,22 @@ def _make(ms: MeasurementSet, target: Path, layout: Layout) -> None:
     ]
     managers += [tiled(f"Tiled{name}", (name,), cell[1:], 4) for name in PER_CORRELATION]
     managers.append(tiled("TiledUVW", ("UVW",), (3,), 8))
-    described = [
-        {"name": name, "desc": _free(description, name)}
-        for name, description in extra.items()
-        if name in SPECTRAL_COLUMNS and name != "FLAG"
-    ]
+    description = required_ms_desc()
+    for name, column in extra.items():
+        if name not in description or name in SPECTRAL_COLUMNS:
+            description[name] = _free(column, name)
     numbered = {f"*{i}": {**manager, "SEQNR": i} for i, manager in enumerate(managers)}
     try:
-        default_ms(str(target), maketabdesc(described), numbered).close()
+        table(str(target), description, nrow=0, dminfo=numbered, readonly=False, ack=False).close()
     except RuntimeError as error:
         raise file_error(target, error) from error
-    with opened(target, write=True) as handle:
+    with building(target) as handle:
         handle.putinfo(info)
-        for name, description in extra.items():
-            if name not in handle.colnames():
-                handle.addcols(maketabdesc([{"name": name, "desc": _free(description, name)}]))
-            if keywords[name]:
-                handle.putcolkeywords(name, keywords[name])
+        # The column stays empty, but CASA opens no set without this keyword.
+        handle.putcolkeyword("FLAG_CATEGORY", "CATEGORY", ["FLAG_CMD", "ORIGINAL", "USER"])
+        for name, words in keywords.items():
+            if words:
+                handle.putcolkeywords(name, words)
 
 
 def _free(description: dict[str, Any], name: str) -> dict[str, Any]:

@@ -24,6 +24,11 @@ __all__ = ["Selected", "Selection", "select"]
 class Selection:
     """What a task is to work on; an empty expression selects everything.
 
+    The syntax and its meaning are CASA's. Stricter than CASA: a field, spw, scan, antenna, intent or
+    observation that the set does not have is an error, and so is a channel beyond the last. Not read: times
+    without hh:mm:ss or with wildcards, uv distances with a percentage, channels by one frequency or by
+    velocity.
+
     Attributes
     ----------
     field
