@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import math
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from casacore.measures import measures
 from casacore.quanta import quantity
 
-from parallactic.errors import InvalidSpec
+from parallactic.errors import InvalidSpec, ParallacticError
 from parallactic.measurementset import MeasurementSet
 from parallactic.measurementset.simulation import (
     Effects,
@@ -262,6 +263,16 @@ def test_an_existing_product_is_not_touched(tmp_path: Path) -> None:
         simulate(tmp_path / "a.ms", observation(Source(i=1.0)))
     assert [file.name for file in tmp_path.iterdir()] == ["a.ms.truth.json"]
     assert (tmp_path / "a.ms.truth.json").read_text() == "mine"
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(ParallacticError, match=r"a\.ms"):
+        simulate(tmp_path / "a.ms", observation(Source(i=1.0)))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_set_without_truth_is_said(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from parallactic.errors import ParallacticError
 from parallactic.measurementset.create import Rows, create_ms
 from parallactic.measurementset.metadata import Antenna, Field, SpectralWindow, State
 from parallactic.measurementset.simulation.array import Layout
@@ -16,6 +17,7 @@ from parallactic.measurementset.simulation.observation import Observation
 from parallactic.measurementset.simulation.observe import chunks, draw
 from parallactic.measurementset.simulation.truth import Truth, truth_files
 from parallactic.measurementset.staging import check_output
+from parallactic.measurementset.tables import file_error
 
 __all__ = ["simulate"]
 
@@ -47,14 +49,16 @@ def simulate(path: str | os.PathLike[str], observation: Observation) -> Truth:
     ------
     InvalidSpec
         If a product exists or cannot be written, or the observation cannot be made.
+    ParallacticError
+        If writing fails, for example because the disk is full; nothing is left behind.
     """
     target = check_output(path, "path")
     for file in truth_files(target):
         check_output(file, "the file of the truth")
     truth, layout = draw(observation)
     log.info("Simulating %d integrations of %d antennas.", len(truth.times), len(truth.antennas))
-    truth.save(target)
     try:
+        truth.save(target)
         create_ms(
             target,
             antennas=_antennas(layout),
@@ -76,9 +80,11 @@ def simulate(path: str | os.PathLike[str], observation: Observation) -> Truth:
             project="simulation",
             history=[f"Simulated by parallactic, seed {observation.seed}; truth in {target.name}.truth.json"],
         )
-    except BaseException:
+    except BaseException as error:
         for file in truth_files(target):
             Path(file).unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, ParallacticError):
+            raise file_error(target, error) from error
         raise
     return truth
 
