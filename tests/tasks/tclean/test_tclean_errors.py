@@ -33,6 +33,7 @@ from parallactic.tasks import tclean
         ({"psfcutoff": 1.0}, "psfcutoff=1.0"),
         ({"pblimit": 1.0}, "pblimit=1.0"),
         ({"restfreq": "-1GHz"}, "restfreq"),
+        ({"restfreq": "1.4parsec"}, "unit 'parsec'"),
         ({"weighting": "radial"}, "'natural'"),
         ({"datacolumn": "residual"}, "'corrected'"),
         ({"datacolumn": "model"}, "no column MODEL_DATA"),

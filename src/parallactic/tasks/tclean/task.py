@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from parallactic.kernels.imaging import Beam, Weighting, fit_beam, primary_beam,
 from parallactic.measurementset import MeasurementSet
 from parallactic.measurementset.selection import Selection
 from parallactic.tasks.base import ExecutorLike, SelectionParameters, TaskResult, task, using
-from parallactic.tasks.quantity import Angle, FluxDensity, Frequency
+from parallactic.tasks.quantity import Angle, FluxDensity
 from parallactic.tasks.tclean.antenna import dish
 from parallactic.tasks.tclean.clean import Cleaned, clean
 from parallactic.tasks.tclean.imager import Imager
@@ -103,7 +103,7 @@ def tclean(
     start: str | int = "",
     width: str | int = "",
     nchan: int = -1,
-    restfreq: Frequency | Literal[""] = "",
+    restfreq: str | float = "",
     outframe: str = "",
     restart: bool = False,
     executor: ExecutorLike = None,
