@@ -211,9 +211,9 @@ def flag(
     if autocorr:
         rows = rows[ms.index.antenna1[rows] == ms.index.antenna2[rows]]
     products = []
-    if parameters.writes and flagbackup and len(rows):
-        products.append(str(save_version(ms, next_name(ms, "flag"), f"before flag mode={mode}")))
     with using(executor) as ex:
+        if parameters.writes and flagbackup and len(rows):
+            products.append(str(save_version(ms, next_name(ms, "flag"), f"before flag mode={mode}")))
         if mode == "tfcrop":
             units = block_units(ms, rows, seconds(ntime), combinescans)
             outcome = flag_planes(ex, ms, units, parameters, chosen)
