@@ -9,10 +9,10 @@ A third party writes one class::
         settings = {"queue": "short"}
 
 and runs pytest, the only place where it is needed. Each numbered promise has a class of its own
-(`OrderContract`, `DeliveryContract`, ...), all of which `BackendContract` unites. Without ``backend`` a class runs on
-every registered backend, or on those named in ``PARALLACTIC_TEST_BACKENDS``.
+(`OrderContract`, `DeliveryContract`, ...), all of which `BackendContract` unites. Without ``backend`` a class
+runs on every registered backend, or on those named in ``PARALLACTIC_TEST_BACKENDS``.
 
-The names below are imported at first use: workers import `parallactic.testing.tasks` and need no pytest for that.
+The names below are imported at first use: workers import `parallactic.testing.tasks` and need no pytest for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every part of the contract suite shares: the backends under test, executors, and the check for leftovers."""
+"""What every part of the contract suite shares: backends, executors, and the check for leftovers."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Contract:
 
     @pytest.fixture
     def engine(self, request: pytest.FixtureRequest) -> Engine:
-        """The backend under test."""
+        """Give the backend under test."""
         require(request.param)
         return Engine(request.param, self.settings, self.workers)
 
@@ -79,7 +79,7 @@ class Contract:
 
     @pytest.fixture
     def ex(self, engine: Engine) -> Iterator[Executor]:
-        """An executor that the tests of a class share; for tests that leave its workers as they are."""
+        """Give an executor that the tests of a class share; they leave its workers as they are."""
         shared = self._shared.get(engine.name)
         if shared is None:
             shared = self._shared[engine.name] = engine.open()

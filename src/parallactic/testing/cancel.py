@@ -118,10 +118,10 @@ class CancelContract(Contract):
     def test_cancel_by_force_stops_a_busy_call_into_c(
         self, engine: Engine, start: Start, tmp_path: Path
     ) -> None:
-        """A C call that holds the interpreter lock is stopped; the bystander is untouched, late results are dropped.
+        """A C call that holds the interpreter lock is stopped; the bystander is untouched.
 
-        Where an engine cannot stop native code the future ends at once all the same, and the task at the end of
-        its call.
+        Where an engine cannot stop native code the future ends at once all the same, and the task at the end
+        of its call; its result is dropped.
         """
         ex = start()
         native = engine.capabilities.kills_native_code

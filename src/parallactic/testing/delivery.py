@@ -1,4 +1,4 @@
-"""Semantic 2, delivery: at most once unless retries were asked for; a death costs only what it interrupted."""
+"""Semantic 2, delivery: at most once without retries; a death costs only what it interrupted."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class DeliveryContract(Contract):
             return
         ex = start()
         log = tmp_path / "log"
-        error = ex.submit(_append_and_die, str(log)).exception(self.patience)
+        error = ex.submit(tasks.append_and_die, str(log)).exception(self.patience)
         assert isinstance(error, WorkerLost)
         assert ex.gather([ex.submit(tasks.identity, n) for n in range(20)], timeout=self.patience) == list(
             range(20)
@@ -125,7 +125,7 @@ class DeliveryContract(Contract):
             return
         ex = start()
         log = tmp_path / "log"
-        error = ex.options(retries=2).submit(_append_and_die, str(log)).exception(self.patience)
+        error = ex.options(retries=2).submit(tasks.append_and_die, str(log)).exception(self.patience)
         assert isinstance(error, WorkerLost)
         assert lines(log) == ["run"] * 3
         assert ex.submit(tasks.identity, 1).result(self.patience) == 1
@@ -175,7 +175,7 @@ class DeliveryContract(Contract):
     def test_delivery_untargeted_work_goes_on_with_the_others(
         self, engine: Engine, start: Start, tmp_path: Path
     ) -> None:
-        """After a SIGKILL queued tasks are done exactly once, and the bystander's task ends on its own process."""
+        """After a SIGKILL queued tasks are done exactly once, and the bystander's task ends where it began."""
         if not engine.capabilities.isolation:
             assert _script_ends_with(engine, "kill") == -signal.SIGKILL
             return
@@ -212,26 +212,17 @@ class DeliveryContract(Contract):
                 "the worker is replaced",
             )
 
-    def test_delivery_a_stopped_task_is_not_run_again(self, ex: Executor, tmp_path: Path) -> None:
+    def test_delivery_a_stopped_task_is_not_run_again(self, start: Start, tmp_path: Path) -> None:
         """Retries are for failures; what was cancelled by force stays so."""
+        ex = start()
         started, log = tmp_path / "started", tmp_path / "log"
-        future = go(ex.options(retries=3), _append_and_spin, str(log), str(started))
+        future = go(ex.options(retries=3).target(0), tasks.append_and_spin, str(log), str(started))
         pid_in(started, self.patience)
         assert future.cancel(force=True)
-        assert ex.submit(tasks.identity, 1).result(self.patience) == 1
+        until(lambda: worker_status(ex, 0).epoch == 1, self.patience, "the worker is replaced")
         all_up(ex, self.patience)
         assert ex.target("all").submit(tasks.identity, 1).result(self.patience) == [1] * self.workers
         assert lines(log) == ["run"]
-
-
-def _append_and_die(path: str) -> None:
-    tasks.append(path, "run")
-    tasks.kill_self()
-
-
-def _append_and_spin(path: str, started: str) -> None:
-    tasks.append(path, "run")
-    tasks.spin(started)
 
 
 _SCRIPT = """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import threading
 from concurrent.futures import CancelledError
 from concurrent.futures import Future as AnyFuture
 from typing import Any
@@ -16,68 +15,22 @@ from parallactic.executor import Executor
 from parallactic.testing import tasks
 from parallactic.testing.base import Contract, Start
 from parallactic.testing.engine import Engine
+from parallactic.testing.mishaps import (
+    Bolt,
+    DetailedError,
+    Holder,
+    Landmine,
+    OddError,
+    StubbornError,
+    TwoFacedError,
+    divide,
+    divide_deep,
+    fail_on_worker_0,
+    raise_by_name,
+)
 from parallactic.testing.waiting import go
 
 __all__ = ["ErrorsContract"]
-
-
-class OddError(Exception):
-    """An exception whose class pickle calls with the wrong arguments."""
-
-    def __init__(self, reason: str, code: int) -> None:
-        super().__init__(f"{reason} ({code})")
-
-
-class StubbornError(Exception):
-    """An exception that holds what cannot be pickled."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.lock = threading.Lock()
-
-
-class TwoFacedError(Exception):
-    """An exception that unpickles to something else."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return str, ("not an exception",)
-
-
-class DetailedError(LookupError):
-    """An exception with an attribute that pickle keeps."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.details = {"antenna": 3}
-
-
-class Landmine:
-    """Pickles, and cannot be unpickled."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _explode, ()
-
-
-class Bolt:
-    """Cannot be pickled."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a Bolt does not move")
-
-
-def _explode() -> None:
-    raise ArithmeticError("a Landmine was unpickled")
-
-
-def _divide(number: int) -> float:
-    return number / 0
-
-
-def _divide_deep(number: int) -> float:
-    try:
-        return _divide(number)
-    except ZeroDivisionError as error:
-        raise KeyError("no such antenna") from error
 
 
 class ErrorsContract(Contract):
@@ -94,15 +47,15 @@ class ErrorsContract(Contract):
 
     def test_errors_have_the_remote_traceback_as_cause(self, ex: Executor) -> None:
         """The cause shows the frames on the worker, and the chain of exceptions there."""
-        error = ex.submit(_divide_deep, 1).exception(self.patience)
+        error = ex.submit(divide_deep, 1).exception(self.patience)
         assert isinstance(error, KeyError)
         text = str(error.__cause__)
-        for part in ("in _divide_deep", "in _divide", "number / 0", "ZeroDivisionError", "KeyError"):
+        for part in ("in divide_deep", "in divide", "number / 0", "ZeroDivisionError", "KeyError"):
             assert part in text
 
     def test_errors_note_names_task_worker_host_attempt_and_log(self, ex: Executor) -> None:
         """A note says where it happened."""
-        future = ex.options(name="flag scan 3", retries=1).target(1).submit(_divide, 1)
+        future = ex.options(name="flag scan 3", retries=1).target(1).submit(divide, 1)
         error = future.exception(self.patience)
         assert error is not None
         note = "\n".join(error.__notes__)
@@ -153,11 +106,11 @@ class ErrorsContract(Contract):
         self, ex: Executor, error: Exception, parts: tuple[str, ...]
     ) -> None:
         """An exception that cannot be pickled or unpickled becomes a sentence with its type and text."""
-        outcome = ex.submit(_raise_by_name, type(error).__name__).exception(self.patience)
+        outcome = ex.submit(raise_by_name, type(error).__name__).exception(self.patience)
         assert isinstance(outcome, ParallacticError)
         for part in parts:
             assert part in str(outcome)
-        assert "_raise_by_name" in str(outcome.__cause__)
+        assert "raise_by_name" in str(outcome.__cause__)
 
     def test_errors_while_arguments_are_unpickled_fail_the_task(self, ex: Executor) -> None:
         """Unpickling runs user code; what it raises is the outcome, and the worker lives on."""
@@ -166,7 +119,7 @@ class ErrorsContract(Contract):
         assert ex.submit(tasks.identity, 5).result(self.patience) == 5
 
     def test_errors_while_a_result_is_unpickled_come_from_result(self, ex: Executor) -> None:
-        """A result that cannot be unpickled is an error, the same from `result` and `exception`, again and again."""
+        """A result that cannot be unpickled is an error, from `result` and `exception`, again and again."""
         future = ex.submit(Landmine)
         for _ in range(2):
             with pytest.raises(ArithmeticError, match="a Landmine was unpickled"):
@@ -177,7 +130,7 @@ class ErrorsContract(Contract):
         """Using them inside a task is InvalidSpec, however they would get there."""
         future = ex.submit(tasks.identity, 1)
         view = ex.options(name="x")
-        holder = _Holder()
+        holder = Holder()
         for thing in (ex, ex.target(0), view):
             holder.thing = thing
             with pytest.raises(InvalidSpec, match="does not travel"):
@@ -194,7 +147,7 @@ class ErrorsContract(Contract):
 
     def test_errors_of_inputs_are_dependency_failed(self, ex: Executor) -> None:
         """A task whose input failed is not run; the input's error is the cause."""
-        bad = ex.submit(_divide, 1)
+        bad = ex.submit(divide, 1)
         error = ex.options(name="sum").submit(tasks.add, 1, [bad]).exception(self.patience)
         assert isinstance(error, DependencyFailed)
         assert "sum" in str(error)
@@ -264,7 +217,7 @@ class ErrorsContract(Contract):
 
     def test_errors_of_one_task_leave_the_others_alone(self, ex: Executor) -> None:
         """`gather` returns errors in their places if asked to, else raises the first of them."""
-        futures = [ex.submit(_divide, 1), ex.submit(tasks.identity, 2), ex.submit(tasks.fail, KeyError("x"))]
+        futures = [ex.submit(divide, 1), ex.submit(tasks.identity, 2), ex.submit(tasks.fail, KeyError("x"))]
         outcomes = ex.gather(futures, errors="return", timeout=self.patience)
         assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError, int, KeyError]
         with pytest.raises(ZeroDivisionError):
@@ -274,27 +227,7 @@ class ErrorsContract(Contract):
 
     def test_errors_of_a_broadcast_come_after_all_have_ended(self, ex: Executor) -> None:
         """The future of several workers fails with the first error, when every worker is through."""
-        whole = ex.target("all").submit(_fail_on_worker_0)
+        whole = ex.target("all").submit(fail_on_worker_0)
         assert isinstance(whole.exception(self.patience), ZeroDivisionError)
         notes = ex.target("all").submit(tasks.notes_of_namespace).result(self.patience)
         assert notes == [[]] + [["done"]] * (self.workers - 1)
-
-
-class _Holder:
-    """An object of a person's own, with something inside."""
-
-    thing: Any = None
-
-
-def _fail_on_worker_0() -> None:
-    if tasks.where()[0] == 0:
-        _divide(1)
-    tasks.note_in_namespace("done")
-
-
-def _raise_by_name(name: str) -> None:
-    if name == "OddError":
-        raise OddError("no gain", 7)
-    if name == "StubbornError":
-        raise StubbornError("locked")
-    raise TwoFacedError("split")

@@ -77,7 +77,7 @@ class OrderContract(Contract):
         target = ex.target(1)
         futures = [
             target.submit(
-                _sleep_and_append, str(tmp_path / "log"), str(number), 0.005 if number % 3 == 0 else 0
+                tasks.sleep_and_append, str(tmp_path / "log"), str(number), 0.005 if number % 3 == 0 else 0
             )
             for number in range(30)
         ]
@@ -179,8 +179,3 @@ class OrderContract(Contract):
         """A list of workers gives a list of values in the same order."""
         numbers = [info[0] for info in ex.target(workers).submit(tasks.where).result(self.patience)]
         assert numbers == (list(range(self.workers)) if workers == "all" else workers)
-
-
-def _sleep_and_append(path: str, line: str, seconds: float) -> None:
-    time.sleep(seconds)
-    tasks.append(path, line)

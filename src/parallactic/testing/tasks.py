@@ -1,4 +1,4 @@
-"""Functions that the contract suite runs on workers. They need nothing but the standard library and Parallactic."""
+"""Functions that the contract suite runs on workers. They need the standard library and Parallactic alone."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ import parallactic
 __all__ = [
     "add",
     "after",
+    "announce",
     "append",
+    "append_and_die",
+    "append_and_spin",
+    "append_state",
     "count_and_append",
+    "derive",
     "echo",
     "exit_now",
     "fail",
+    "fail_after_epoch_0",
     "fail_until",
     "forget_everything",
     "identity",
@@ -28,10 +34,14 @@ __all__ = [
     "nap_in_c",
     "note_in_namespace",
     "notes_of_namespace",
+    "read",
     "segfault",
+    "sleep_and_append",
     "sleep_in_c",
     "spin",
+    "spin_at_first",
     "where",
+    "worker_and_value",
     "write_and_wait",
 ]
 
@@ -124,7 +134,7 @@ def nap_in_c(seconds: float, started: str = "", ended: str = "") -> str:
 
 
 def sleep_in_c(seconds: float, started: str, ended: str) -> str:
-    """Spend the time inside a C call that lets other threads run; an exception for this thread waits for its end."""
+    """Spend the time inside a C call that lets other threads run, deaf to exceptions until its end."""
     announce(started)
     time.sleep(seconds)
     announce(ended)
@@ -190,3 +200,56 @@ def count_and_append(path: str, name: str, base: int = 0) -> int:
     space[name] = base + 1
     append(path, f"{parallactic.worker().epoch} {name}")
     return int(space[name])
+
+
+def sleep_and_append(path: str, line: str, seconds: float) -> None:
+    """Append a line after a while."""
+    time.sleep(seconds)
+    append(path, line)
+
+
+def append_and_die(path: str) -> None:
+    """Note the run in a file and end this process."""
+    append(path, "run")
+    kill_self()
+
+
+def append_and_spin(path: str, started: str) -> None:
+    """Note the run in a file and run until somebody stops it."""
+    append(path, "run")
+    spin(started)
+
+
+def spin_at_first(path: str) -> str:
+    """Note the run in a file; the first run ends only when somebody stops it."""
+    append(path, "run")
+    if len(Path(path).read_text().splitlines()) == 1:
+        spin(f"{path}.started")
+    return "in time"
+
+
+def read(name: str) -> Any:
+    """Return a variable of this worker's namespace."""
+    return parallactic.namespace()[name]
+
+
+def worker_and_value(name: str) -> tuple[int, Any]:
+    """Return this worker's number and a variable of its namespace."""
+    return where()[0], read(name)
+
+
+def derive(path: str) -> int:
+    """Set the variable ``b`` from ``a``, and note it in a file."""
+    return count_and_append(path, "b", 9 + int(read("a")))
+
+
+def append_state(path: str, number: int) -> Any:
+    """Append a number and the variable ``a`` to a file; return the variable."""
+    append(path, f"{number}: {read('a')}")
+    return read("a")
+
+
+def fail_after_epoch_0() -> None:
+    """Work on a worker's first epoch only."""
+    if where()[1]:
+        raise ZeroDivisionError("the tool does not open twice")

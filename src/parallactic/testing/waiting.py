@@ -28,7 +28,7 @@ class Place(Protocol):
 def go(place: Place, function: Callable[..., Any], *args: Any) -> Future:
     """Submit a function and return at once, on every backend.
 
-    An inline backend runs a task on the thread that submits it, unless one of its inputs is still pending then.
+    An inline backend runs a task on the thread that submits it, unless one of its inputs is pending then.
     """
     gate: AnyFuture[None] = AnyFuture()
     future = place.submit(tasks.after, gate, function, *args)

@@ -1,0 +1,7 @@
+"""The contract, state, on every backend."""
+
+from parallactic.testing.state import StateContract
+
+
+class TestState(StateContract):
+    pass
