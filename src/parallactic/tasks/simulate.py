@@ -25,7 +25,7 @@ class SimulationSummary(TaskResult):
     Parameters
     ----------
     fields
-        Names of the fields, each with its number of sources and the sum of their Stokes I in Jy.
+        Names of the fields, each with the sum of its sources' Stokes I and their number.
     sigma
         Noise of the real and of the imaginary part of a visibility in every window, in Jy.
     """
@@ -162,7 +162,7 @@ def simulate(
         },
         products=[str(target), *(str(file) for file in truth_files(target))],
         fields={
-            entry.name: f"{len(entry.sources)} sources, {sum(source.i for source in entry.sources):g} Jy"
+            entry.name: f"{sum(source.i for source in entry.sources):g} Jy in {len(entry.sources)}"
             for entry in observation.fields
         },
         sigma=[float(value) for value in truth.sigma],
