@@ -138,7 +138,7 @@ def plan_imaging(
     for group, members in groups:
         visibilities = members[0].size * sum(band.channels.size for band in group)
         count = min(math.ceil(visibilities / worth), _ENOUGH_BLOCKS)
-        count = max(count, math.ceil(visibilities / _LARGEST_BLOCK))
+        count = min(max(count, math.ceil(visibilities / _LARGEST_BLOCK)), members[0].size)
         order = np.argsort(index.time[members[0]], kind="stable")
         for part in np.array_split(order, count):
             name = f"block {len(blocks) + 1}"
