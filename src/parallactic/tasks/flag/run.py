@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import CancelledError, Future, wait
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from parallactic.tasks.flag.parameters import FlagParameters
 from parallactic.tasks.flag.plan import BlockUnit, subset_units
 from parallactic.tasks.flag.tally import Tally
 from parallactic.tasks.flag.work import Masks, Outcome, find_blocks, flag_subset, unflagged_rows, write_found
+from parallactic.tasks.units import watch_units
 
 __all__ = ["flag_planes", "flag_rows", "unflagged"]
 
@@ -76,12 +77,7 @@ def flag_planes(
 
 
 def _wait(futures: Sequence[Future[Any]], units: Sequence[BlockUnit]) -> None:
-    try:
-        wait(futures)
-    except BaseException:
-        for future in futures:
-            future.cancel()
-        raise
+    watch_units(futures, "tfcrop")
     failures: dict[str, BaseException] = {}
     for unit, future in zip(units, futures, strict=True):
         error = CancelledError("it was cancelled") if future.cancelled() else future.exception()
