@@ -180,6 +180,32 @@ def test_phase_and_amplitude_alone(drifting: Calibrator, tmp_path: Path, calmode
             agrees(((np.abs(entry.values) - np.abs(truth)) / entry.errors).reshape(-1), 8)
 
 
+def test_delays_are_the_truth_within_their_noise(tmp_path: Path) -> None:
+    effects = Effects(bandpass_amplitude=0.0, bandpass_phase=0.0, leakage=0.0)
+    observed = simulated(tmp_path, "delays.ms", effects=effects)
+    caltable = tmp_path / "k.cal"
+    calibrate(observed.path, str(caltable), "K", field="0", refant="2", executor="serial")
+    for entry in read_caltable(caltable).solutions:
+        truth = observed.truth.instrument.delays[entry.spw] * 1e9
+        deviations = (entry.values[0, :, 0] - (truth - truth[2]))[np.arange(8) != 2]
+        errors = entry.errors[0, :, 0][np.arange(8) != 2]
+        # 14 deviates per window; beyond 4.5 once in 150,000. Their mean square is 1 to sqrt(2/14), 3 of it.
+        assert (np.abs(deviations) < 4.5 * errors).all()
+        assert np.mean((deviations / errors) ** 2) == pytest.approx(1.0, abs=3 * np.sqrt(2 / 14))
+        assert entry.refants.tolist() == [2]
+
+
+def test_delays_take_the_slope_out(steady: Calibrator, tmp_path: Path) -> None:
+    k, b = str(tmp_path / "k.cal"), str(tmp_path / "b.cal")
+    calibrate(steady.path, k, "K", field="0", refant="2", executor="serial")
+    calibrate(steady.path, b, "B", field="0", refant="2", gaintable=[k], executor="serial")
+    for delay, band in zip(read_caltable(k).solutions, read_caltable(b).solutions, strict=True):
+        offsets = band.frequencies - delay.frequencies[0]
+        product = band.values * np.exp(2e-9j * np.pi * delay.values * offsets[:, np.newaxis])
+        rest = Solutions(**{**vars_of(band), "values": product})
+        agrees(pulls(rest, steady.truth.instrument.diagonal(band.spw)[:1]), 8)
+
+
 def test_channel_groups_have_one_solution_each(steady: Calibrator, tmp_path: Path) -> None:
     caltable = tmp_path / "b.cal"
     calibrate(steady.path, str(caltable), "B", field="0", solint="inf,6ch", refant="2", executor="serial")
@@ -313,6 +339,8 @@ def test_tables_are_appended(drifting: Calibrator, tmp_path: Path) -> None:
         ({"solint": "inf,8Jy", "gaintype": "B"}, "unit 'Jy'"),
         ({"combine": "scans"}, "did you mean 'scan'"),
         ({"combine": "scan,spw", "gaintype": "B"}, "not there yet"),
+        ({"gaintype": "K"}, "needs a refant"),
+        ({"gaintype": "K", "refant": "0", "combine": "spw"}, "not there yet"),
         ({"gaintype": "D"}, "one of 'G', 'B', 'T'"),
         ({"calmode": "pa"}, "one of 'ap', 'p', 'a'"),
         ({"parang": True}, "not there yet"),
@@ -431,3 +459,18 @@ def test_casa_finds_the_same_bandpass(
     calibrate(flagged.path, str(tmp_path / "ours"), "B", executor="serial", **common)
     casa.bandpass(flagged.path, caltable=str(tmp_path / "casa"), **common)
     against_casa(tmp_path / "ours", tmp_path / "casa")
+
+
+@pytest.mark.casa
+def test_casa_finds_the_same_delays(casa: ModuleType, steady: Calibrator, tmp_path: Path) -> None:
+    common: dict[str, Any] = {"field": "0", "solint": "inf", "refant": "3", "gaintype": "K"}
+    calibrate(steady.path, str(tmp_path / "ours"), executor="serial", **common)
+    casa.gaincal(steady.path, caltable=str(tmp_path / "casa"), **common)
+    one, two = (read_caltable(tmp_path / name).solutions for name in ("ours", "casa"))
+    for here, there in zip(one, two, strict=True):
+        np.testing.assert_array_equal(here.flags, there.flags)
+        others = np.arange(8) != 3
+        difference = np.abs(here.values - there.values)[:, others] / here.errors[:, others]
+        # CASA reads the maximum off its transform; it weighs no channel, and in this set none needs it.
+        assert difference.max() < CASA_STOPS
+        np.testing.assert_allclose(here.frequencies, there.frequencies, rtol=1e-14)

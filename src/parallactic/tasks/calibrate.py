@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, Unpack
+from dataclasses import dataclass
+from typing import Annotated, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from parallactic.errors import InvalidSpec, ParallacticError
-from parallactic.kernels.solving import (
-    CalMode,
-    RefantMode,
-    bandpass_norms,
-    fill_gaps,
-    gain_norm,
-    refer_phases,
-)
+from parallactic.kernels.solving import CalMode, RefantMode
 from parallactic.measurementset import MeasurementSet
 from parallactic.measurementset.baselines import antenna_ids
 from parallactic.measurementset.caltable import Solutions, check_caltable_output
@@ -27,14 +20,14 @@ from parallactic.measurementset.caltable_writing import write_caltable
 from parallactic.measurementset.selection import Selected, Selection
 from parallactic.tasks.apply_chain import make_chain, missing_windows
 from parallactic.tasks.base import ExecutorLike, SelectionParameters, TaskResult, run_units, task, using
+from parallactic.tasks.calibrate_merge import finish, merge_intervals
 from parallactic.tasks.calibrate_plan import (
-    SolveUnit,
     channels_per_solution,
     parse_combine,
     parse_solint,
     plan,
 )
-from parallactic.tasks.calibrate_solve import GainType, SolvedIntervals, SolveParameters, solve_unit
+from parallactic.tasks.calibrate_solve import SolvedIntervals, SolveParameters, solve_unit
 
 __all__ = ["CalibrateResult", "calibrate"]
 
@@ -98,7 +91,7 @@ def calibrate(
         The table to write.
     gaintype
         'G': a complex gain per receptor. 'B': the same per channel, CASA's bandpass. 'T': one gain for
-        both receptors. 'K' (delay) is not there yet.
+        both receptors. 'K': a delay in ns per receptor, about the mean frequency of the window.
     solint
         'inf' (up to the end of the scan), 'int' (each integration), a time such as '30s', and for 'B' also a
         part in frequency: 'inf,8ch' or 'inf,4MHz'.
@@ -142,8 +135,10 @@ def calibrate(
     ParallacticError
         If not a single good solution was found: then no table is written.
     """
-    if gaintype == "K":
-        raise InvalidSpec("gaintype='K' is not there yet; gaintype='B' takes up delays channel by channel.")
+    if gaintype == "K" and (calmode != "ap" or solnorm or not refant):
+        raise InvalidSpec(
+            "gaintype='K' needs a refant, and neither calmode nor solnorm means anything for it."
+        )
     if parang:
         raise InvalidSpec("parang=True is not there yet.")
     if fillgaps and gaintype != "B":
@@ -151,8 +146,8 @@ def calibrate(
             f"fillgaps={fillgaps} is for gaintype='B'; there are no channels to fill in {gaintype!r}."
         )
     combined = parse_combine(("scan" if gaintype == "B" else "") if combine is None else combine)
-    if "spw" in combined and gaintype == "B":
-        raise InvalidSpec("combine='spw' is not there yet for gaintype='B'.")
+    if "spw" in combined and gaintype in "BK":
+        raise InvalidSpec(f"combine='spw' is not there yet for gaintype={gaintype!r}.")
     seconds, frequency = parse_solint(solint, gaintype)
     stokes = _stokes(smodel)
     check_caltable_output(caltable, append=append)
@@ -163,7 +158,9 @@ def calibrate(
     if not len(selected):
         raise InvalidSpec(f"{Selection(**selection)} selects no row of {ms.path}.")
     per_window = [channels_per_solution(frequency, spw.widths, gaintype) for spw in ms.spws]
-    counts = [-(-spw.nchan // each) for spw, each in zip(ms.spws, per_window, strict=True)]
+    # A delay is solved from the channels, though it is one number of the window.
+    grouped = [1] * len(ms.spws) if gaintype == "K" else per_window
+    counts = [-(-spw.nchan // each) for spw, each in zip(ms.spws, grouped, strict=True)]
     units = plan(ms, selected, seconds, combined, counts)
     if not units:
         raise InvalidSpec(f"{Selection(**selection)} selects only autocorrelations of {ms.path}.")
@@ -175,23 +172,24 @@ def calibrate(
         minsnr=minsnr,
         corrdepflags=corrdepflags,
         groups=tuple(
-            _groups(selected, spw.id, spw.nchan, each) for spw, each in zip(ms.spws, per_window, strict=True)
+            _groups(selected, spw.id, spw.nchan, each) for spw, each in zip(ms.spws, grouped, strict=True)
         ),
         channels=tuple(counts),
         correlations=tuple(selected.correlation_mask(p.id, p.ncorr) for p in ms.polarizations),
         model=_model(ms, smodel, warnings),
         smodel=stokes,
         chain=chain,
+        refants=tuple(preferred),
     )
     left_out = missing_windows(chain, sorted({unit.spw for unit in units}))
     warnings += [f"window {spw} is left out: a gaintable has no solution for it." for spw in left_out]
     with using(executor) as ex:
         partials = run_units(ex, solve_unit, units, ms.path, parameters, label=f"solving {gaintype}")
-    solutions = _merge(ms, units, partials, per_window, "spw" in combined)
+    solutions = merge_intervals(ms, units, partials, per_window, "spw" in combined)
     if not any((~entry.flags).any() for entry in solutions):
         raise ParallacticError(_nothing(ms, partials, minblperant, minsnr))
     finished = [
-        _finish(entry, gaintype, preferred, refantmode, fillgaps, solnorm, calmode) for entry in solutions
+        finish(entry, gaintype, preferred, refantmode, fillgaps, solnorm, calmode) for entry in solutions
     ]
     if all(entry.flags.all() for entry in finished):
         raise ParallacticError(
@@ -246,106 +244,6 @@ def _model(
         "run setmodel if the flux scale or the structure matters."
     )
     return "unit"
-
-
-def _merge(
-    ms: MeasurementSet,
-    units: Sequence[SolveUnit],
-    partials: Sequence[SolvedIntervals],
-    per_window: Sequence[int],
-    windows_combined: bool,
-) -> list[Solutions]:
-    """Put the intervals of each window together in the order of time."""
-    merged = []
-    for spw in sorted({unit.spw for unit in units}):
-        mine = [(u, p) for u, p in zip(units, partials, strict=True) if u.spw == spw and len(p.kept)]
-        if not mine:
-            continue
-        intervals = [u.intervals[k] for u, p in mine for k in p.kept]
-        times = np.concatenate([p.times for _, p in mine])
-        order = np.argsort(times, kind="stable")
-        cubes = {
-            name: np.concatenate([getattr(p, name) for _, p in mine])[order]
-            for name in ("gains", "flags", "errors", "snr", "weights")
-        }
-        frequencies, widths = _channels(ms, spw, per_window[spw], units if windows_combined else ())
-        ids = np.array([(i.field, i.scan, i.observation) for i in intervals], dtype=np.int32)[order]
-        lengths = np.array([i.end - i.start for i in intervals])[order]
-        merged.append(
-            Solutions(
-                spw=spw,
-                frequencies=frequencies,
-                widths=widths,
-                times=times[order],
-                intervals=lengths,
-                fields=ids[:, 0],
-                scans=ids[:, 1],
-                observations=ids[:, 2],
-                refants=np.full(len(order), -1, dtype=np.int32),
-                values=cubes["gains"],
-                errors=cubes["errors"].astype(np.float32),
-                snr=cubes["snr"].astype(np.float32),
-                weights=cubes["weights"].astype(np.float32),
-                flags=cubes["flags"],
-            )
-        )
-    return merged
-
-
-def _channels(
-    ms: MeasurementSet, spw: int, each: int, combined: Sequence[SolveUnit]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean frequency and width of a window's solution channels, or of all windows combined."""
-    if combined:
-        used = {ms.data_descriptions[d].spw for unit in combined for d in np.unique(ms.index.ddid[unit.rows])}
-        parts = [ms.spws[other] for other in sorted(used)]
-        return (
-            np.array([np.concatenate([part.frequencies for part in parts]).mean()]),
-            np.array([sum(float(np.abs(part.widths).sum()) for part in parts)]),
-        )
-    window = ms.spws[spw]
-    starts = np.arange(0, window.nchan, each)
-    sizes = np.diff(np.append(starts, window.nchan))
-    return np.add.reduceat(window.frequencies, starts) / sizes, np.add.reduceat(window.widths, starts)
-
-
-def _finish(
-    solutions: Solutions,
-    gaintype: GainType,
-    preferred: Sequence[int],
-    refantmode: RefantMode,
-    fillgaps: int,
-    solnorm: bool,
-    calmode: CalMode,
-) -> Solutions:
-    """Refer the phases, normalise, fill gaps: in CASA's order."""
-    gains, flags, refants = solutions.values, solutions.flags, solutions.refants
-    if calmode != "a":
-        good = (~flags).sum(axis=(0, 2, 3))
-        gains, flags, chosen = refer_phases(gains, flags, preferred or [int(np.argmax(good))], refantmode)
-        refants = chosen.astype(np.int32)
-    errors, snr = solutions.errors, solutions.snr
-    if solnorm:
-        norms: Any = bandpass_norms(gains, flags) if gaintype == "B" else gain_norm(gains, flags)
-        gains = gains / norms
-        errors = (errors / np.abs(norms)).astype(np.float32)
-    if fillgaps:
-        neighbours = _next_good(flags)
-        gains, flags = fill_gaps(gains, flags, fillgaps, axis=2)
-        errors, snr = (np.take_along_axis(part, neighbours, axis=2) for part in (errors, snr))
-    return replace(solutions, values=gains, flags=flags, errors=errors, snr=snr, refants=refants)
-
-
-def _next_good(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return for each channel (axis 2) the next good one, itself if it is good or none follows.
-
-    A channel that was filled has the error of that one, as in CASA.
-    """
-    nchan = flags.shape[2]
-    places = np.arange(nchan, dtype=np.int64)[:, np.newaxis]
-    good = np.where(flags, nchan, places)
-    following = np.minimum.accumulate(good[:, :, ::-1], axis=2)[:, :, ::-1]
-    return np.where(following < nchan, following, places)
 
 
 def _nothing(ms: MeasurementSet, partials: Sequence[SolvedIntervals], minblperant: int, minsnr: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from parallactic.kernels.solving import (
     constrain_data,
     constrain_gains,
     formal_errors,
+    prune,
+    solve_delays,
     solve_gains,
 )
 from parallactic.measurementset import MeasurementSet
@@ -27,7 +29,7 @@ from parallactic.tasks.setmodel_stokes import stokes_to_correlations
 
 __all__ = ["GainType", "SolveParameters", "SolvedIntervals", "solve_unit"]
 
-GainType = Literal["G", "B", "T"]
+GainType = Literal["G", "B", "T", "K"]
 
 _RECEPTORS = {"RR": 0, "LL": 1, "XX": 0, "YY": 1}
 
@@ -52,6 +54,8 @@ class SolveParameters:
         Stokes I, Q, U, V of a point source at the phase centre, if `model` is ``"smodel"``.
     chain
         Tables that are applied beforehand.
+    refants
+        Reference antennas by preference: delays are solved on the baselines to one of them.
     """
 
     gaintype: GainType
@@ -65,6 +69,7 @@ class SolveParameters:
     model: Literal["column", "unit", "smodel"]
     smodel: tuple[float, float, float, float]
     chain: tuple[Link, ...]
+    refants: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,10 @@ class SolvedIntervals:
     times
         Weighted mean times, s.
     gains, flags, errors, snr, weights
-        (nslot, nant, ngroup, nreceptor); phases not referred yet.
+        (nslot, nant, ngroup, nreceptor); phases not referred yet. Of a delay `gains` holds ns, relative to
+        `refants`.
+    refants
+        The reference antenna of each slot's delays, int64 (nslot,); −1 otherwise.
     attempted
         Number of intervals of the unit.
     low_snr, unconverged
@@ -87,11 +95,12 @@ class SolvedIntervals:
 
     kept: NDArray[np.int64]
     times: NDArray[np.float64]
-    gains: NDArray[np.complex128]
+    gains: NDArray[Any]
     flags: NDArray[np.bool_]
     errors: NDArray[np.float64]
     snr: NDArray[np.float64]
     weights: NDArray[np.float64]
+    refants: NDArray[np.int64]
     attempted: int
     low_snr: int
     unconverged: int
@@ -111,6 +120,8 @@ def solve_unit(unit: SolveUnit, vis: str, parameters: SolveParameters) -> Solved
     """
     ms = MeasurementSet(vis)
     sums = _average(ms, unit, parameters)
+    if parameters.gaintype == "K":
+        return _solve_delays(unit, sums, parameters, ms.spws[unit.spw].frequencies)
     return _solve(unit, sums, parameters)
 
 
@@ -191,21 +202,51 @@ def _solve(unit: SolveUnit, sums: BaselineSums, parameters: SolveParameters) -> 
             flags[slot, :, group] = ~good.T
             errors[slot, :, group], snr[slot, :, group] = error.T, ratio.T
             curvature[slot, :, group] = np.where(solution.solved, solution.curvature, 0.0).T
-    kept = np.flatnonzero((curvature > 0).any(axis=(1, 2, 3)))
+    refants = np.full(nslot, -1, dtype=np.int64)
+    return _solved(unit, sums, (gains, flags, errors, snr, curvature, refants), low, unconverged)
+
+
+def _solved(
+    unit: SolveUnit, sums: BaselineSums, arrays: Sequence[NDArray[Any]], low: int, unconverged: int
+) -> SolvedIntervals:
+    """Keep the intervals that have a solution; of `arrays` the fifth holds weights."""
+    nslot = len(unit.intervals)
+    kept = np.flatnonzero((arrays[4] > 0).any(axis=(1, 2, 3)))
     moments = sums.times.reshape(nslot, -1).sum(axis=1)[kept]
     times = unit.intervals[0].start + moments / sums.time_weights.reshape(nslot, -1).sum(axis=1)[kept]
-    return SolvedIntervals(
-        kept,
-        times,
-        gains[kept],
-        flags[kept],
-        errors[kept],
-        snr[kept],
-        curvature[kept],
-        nslot,
-        low,
-        unconverged,
-    )
+    gains, flags, errors, snr, weights, refants = (array[kept] for array in arrays)
+    return SolvedIntervals(kept, times, gains, flags, errors, snr, weights, refants, nslot, low, unconverged)
+
+
+def _solve_delays(
+    unit: SolveUnit, sums: BaselineSums, parameters: SolveParameters, frequencies: NDArray[np.float64]
+) -> SolvedIntervals:
+    nslot, nant = len(unit.intervals), sums.products.shape[3]
+    by_stratum = (nslot, -1, *sums.products.shape[1:])
+    products, weights = (part.reshape(by_stratum).sum(axis=1) for part in (sums.products, sums.weights))
+    shape = (nslot, nant, 1, 2)
+    delays, errors, snr, total = (np.zeros(shape) for _ in range(4))
+    flags = np.ones(shape, dtype=np.bool_)
+    refants = np.full(nslot, -1, dtype=np.int64)
+    low = 0
+    for slot in range(nslot):
+        V, W = baseline_matrix(products[slot], weights[slot])
+        used = W * prune(W.sum(axis=0), parameters.minblperant)
+        there = used.sum(axis=(0, 1, 3)) > 0
+        refants[slot] = next((antenna for antenna in parameters.refants if there[antenna]), -1)
+        if refants[slot] < 0:
+            continue
+        for receptor in range(2):
+            part = V[:, receptor], used[:, receptor]
+            solution = solve_delays(*part, frequencies, int(refants[slot]))
+            good = solution.solved & (solution.snr >= parameters.minsnr)
+            low += int((solution.solved & ~good).sum())
+            delays[slot, :, 0, receptor] = np.where(solution.solved, 1e9 * solution.delays, 0.0)
+            errors[slot, :, 0, receptor] = 1e9 * solution.errors
+            snr[slot, :, 0, receptor] = solution.snr
+            total[slot, :, 0, receptor] = np.where(solution.solved, part[1].sum(axis=(0, 2)), 0.0)
+            flags[slot, :, 0, receptor] = ~good
+    return _solved(unit, sums, (delays, flags, errors, snr, total, refants), low, 0)
 
 
 def _solve_group(

@@ -2,6 +2,7 @@
 
 from parallactic.kernels.solving.averaging import BaselineSums, baseline_matrix, combine_ratios
 from parallactic.kernels.solving.correction import correct
+from parallactic.kernels.solving.delay import DelaySolution, solve_delays
 from parallactic.kernels.solving.interpolation import (
     Interpolation,
     fill_gaps,
@@ -16,6 +17,7 @@ from parallactic.kernels.solving.stefcal import GainSolution, prune, solve_gains
 __all__ = [
     "BaselineSums",
     "CalMode",
+    "DelaySolution",
     "GainSolution",
     "Interpolation",
     "RefantMode",
@@ -32,5 +34,6 @@ __all__ = [
     "interpolate_time",
     "prune",
     "refer_phases",
+    "solve_delays",
     "solve_gains",
 ]
