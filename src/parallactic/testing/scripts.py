@@ -1,0 +1,117 @@
+"""Clients that run as programs of their own, and what is left of them when they end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from parallactic.testing.engine import Engine
+from parallactic.testing.waiting import settles, until
+
+__all__ = ["Client", "running"]
+
+_PREAMBLE = """\
+import faulthandler, sys
+faulthandler.dump_traceback_later({limit}, exit=True)
+from parallactic.testing import tasks
+import parallactic as plx
+def open_executor(**options):
+    return plx.Executor({backend!r}, **({settings!r} | options))
+"""
+
+
+class Client:
+    """A script that uses an executor, in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[str], mark: str, folder: Path) -> None:
+        self.process = process
+        self.folder = folder
+        self._mark = mark
+
+    @property
+    def helpers(self) -> list[psutil.Process]:
+        """Every living process that the client started, direct or not, orphans included.
+
+        They are known by a variable of their environment.
+        """
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.pid != self.process.pid and process.environ().get("PLX_CLIENT") == self._mark:
+                    found.append(process)
+            except psutil.Error:
+                continue  # not ours to look into, or gone meanwhile
+        return [process for process in found if _lives(process)]
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
+
+    def end(self, seconds: float) -> tuple[int, str, str]:
+        """Wait for the end; return exit code and output. Nothing that it started lives on then."""
+        out, err = self.process.communicate(timeout=seconds)
+        until(lambda: not self.helpers, 5.0, f"all processes of the client are gone: {self.helpers}")
+        return self.process.returncode, out, err
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+@contextmanager
+def running(engine: Engine, code: str, *arguments: str, how: str = "file") -> Iterator[Client]:
+    """Run a script in which ``open_executor(**options)`` opens the engine.
+
+    Parameters
+    ----------
+    engine
+        The backend under test.
+    code
+        The script, without a main guard.
+    *arguments
+        What it finds in ``sys.argv[1:]``.
+    how
+        "file", "stdin" or "command" (``python -c``): how Python is given the script.
+    """
+    settings = {"workers": engine.workers} | dict(engine.settings)
+    code = _PREAMBLE.format(limit=60, backend=engine.name, settings=settings) + code
+    with tempfile.TemporaryDirectory(prefix="plx-") as name:
+        folder = Path(name)
+        mark = folder.name
+        temporary = folder / "tmp"
+        temporary.mkdir()
+        script = folder / "script.py"
+        script.write_text(code)
+        command = [sys.executable]
+        command += {"file": [str(script)], "stdin": ["-"], "command": ["-c", code]}[how]
+        with script.open() as source:
+            process = subprocess.Popen(
+                [*command, *arguments],
+                stdin=source if how == "stdin" else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=os.environ | {"PLX_CLIENT": mark, "TMPDIR": str(temporary)},
+                cwd=folder,
+            )
+        client = Client(process, mark, temporary)
+        try:
+            yield client
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+            settles(lambda: not client.helpers, 5.0)
+            for helper in client.helpers:
+                helper.kill()

@@ -1,0 +1,7 @@
+"""The contract, shutdown, on every backend."""
+
+from parallactic.testing.shutdown import ShutdownContract
+
+
+class TestShutdown(ShutdownContract):
+    pass
