@@ -16,6 +16,7 @@ from typing import Any, Literal, NoReturn
 from parallactic.backend import Backend, Capabilities
 from parallactic.config import DEFAULT_BACKEND, read_configuration, validate_settings
 from parallactic.dispatch.dispatcher import Dispatcher
+from parallactic.dispatch.foreign import own_future
 from parallactic.dispatch.journal import Journal
 from parallactic.dispatch.task import Role, Task
 from parallactic.dispatch.workers import Worker
@@ -27,7 +28,7 @@ from parallactic.run_folder import RunFolder, at_interpreter_exit, level_number
 from parallactic.spec import DEFAULT, TaskSpec
 from parallactic.status import Status
 from parallactic.submitter import Submitter
-from parallactic.target import Target
+from parallactic.target import Target, make_target
 from parallactic.wire.codec import encode, encode_arguments, encode_function
 from parallactic.wire.payload import Input
 from parallactic.wire.ref import Ref, next_key
@@ -264,21 +265,7 @@ class Executor(concurrent.futures.Executor):
 
     def address(self, workers: int | Sequence[int] | Literal["all"], spec: TaskSpec) -> Target:
         """Return a target whose tasks have the options `spec`."""
-        count = self._backend.max_workers
-        if not self._backend.capabilities.targets:
-            raise InvalidSpec(f"backend {self.backend!r} has no lasting workers to address in this mode.")
-        if workers == "all":
-            return Target(self, range(count), several=True, spec=spec)
-        several = not isinstance(workers, int)
-        numbers = [workers] if isinstance(workers, int) else list(workers)
-        for number in numbers:
-            if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < count:
-                raise InvalidSpec(
-                    f"there is no worker {number!r}; this executor has workers 0 to {count - 1}."
-                )
-        if not numbers or len(set(numbers)) < len(numbers):
-            raise InvalidSpec(f"target({workers!r}) must name at least one worker, and each only once.")
-        return Target(self, numbers, several=several, spec=spec)
+        return make_target(self, workers, spec)
 
     def setup(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
         """Run a function on every worker, now and whenever one is replaced."""
@@ -360,7 +347,9 @@ class Executor(concurrent.futures.Executor):
         function = encode_function(fn)
         arguments, sources = encode_arguments(args, kwargs, self._backend.plane)
         if sources:
-            sources = [source if type(source) is Input else self._own(source) for source in sources]
+            sources = [
+                source if type(source) is Input else own_future(source, dispatcher) for source in sources
+            ]
         name = spec.name or function.qualname.rpartition(".")[2]
         if dispatcher.slots is not None:
             self._take_slots(len(lanes))
@@ -381,25 +370,6 @@ class Executor(concurrent.futures.Executor):
         if self._backend.capabilities.inline:
             dispatcher.run_here(tasks)
         return [task.future for task in tasks]
-
-    def _own(self, future: concurrent.futures.Future[Any]) -> Future:
-        """Return a future of this run that follows one of another executor."""
-        if isinstance(future, Future) and future.belongs_to(self._dispatcher):
-            return future
-        follower = Future(self._dispatcher, "the result of another executor")
-        follower.set_running_or_notify_cancel()
-
-        def follow(done: concurrent.futures.Future[Any]) -> None:
-            try:
-                payload = encode(done.result(), self._backend.plane)
-            except BaseException as error:  # noqa: BLE001  (it belongs to the task that needs the result)
-                follower.fail(error)
-            else:
-                follower.succeed(payload, Input(payload, next_key(), self._dispatcher.release))
-            self._dispatcher.resolved(follower)
-
-        future.add_done_callback(follow)
-        return follower
 
     def together(self, futures: Sequence[Future]) -> Future:
         """Return a future of the list of results, which fails with the first error after all have ended."""

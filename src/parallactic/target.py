@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from parallactic.dispatch.task import Role
 from parallactic.errors import InvalidSpec
@@ -14,7 +14,7 @@ from parallactic.worker import namespace
 if TYPE_CHECKING:
     from parallactic.executor import Executor
 
-__all__ = ["Target"]
+__all__ = ["Target", "make_target"]
 
 
 class Target:
@@ -111,3 +111,26 @@ class Target:
 
     def __reduce__(self) -> NoReturn:
         raise InvalidSpec(f"{self!r} does not travel: a task cannot use the executor that runs it.")
+
+
+def make_target(executor: Executor, workers: int | Sequence[int] | Literal["all"], spec: TaskSpec) -> Target:
+    """Address one worker, several, or all of an executor.
+
+    Raises
+    ------
+    InvalidSpec
+        If there is no such worker, or the backend has none that last.
+    """
+    count = executor.max_workers
+    if not executor.capabilities.targets:
+        raise InvalidSpec(f"backend {executor.backend!r} has no lasting workers to address in this mode.")
+    if workers == "all":
+        return Target(executor, range(count), several=True, spec=spec)
+    several = not isinstance(workers, int)
+    numbers = [workers] if isinstance(workers, int) else list(workers)
+    for number in numbers:
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < count:
+            raise InvalidSpec(f"there is no worker {number!r}; this executor has workers 0 to {count - 1}.")
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise InvalidSpec(f"target({workers!r}) must name at least one worker, and each only once.")
+    return Target(executor, numbers, several=several, spec=spec)
