@@ -17,6 +17,7 @@ from parallactic.measurementset.selection import Selection
 from parallactic.tasks.apply_chain import Link, correct_rows, make_chain, missing_windows
 from parallactic.tasks.apply_weights import new_weights
 from parallactic.tasks.base import ExecutorLike, SelectionParameters, TaskResult, run_units, task, using
+from parallactic.tasks.flag.saved import check_writable
 
 __all__ = ["ApplyMode", "ApplyResult", "apply"]
 
@@ -137,6 +138,7 @@ def apply(
     spws = sorted({ms.data_descriptions[d].spw for u in units for d in np.unique(ms.index.ddid[u.rows])})
     warnings = _warnings(ms, chain, spws, parameters)
     if parameters.writes:
+        check_writable(ms, with_versions=parameters.flags and flagbackup)
         if parameters.flags and flagbackup:
             save_version(
                 ms, next_name(ms, "apply"), f"before apply of {', '.join(link.path for link in chain)}"
