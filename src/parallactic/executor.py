@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import itertools
 import os
@@ -20,7 +19,7 @@ from parallactic.dispatch.foreign import own_future
 from parallactic.dispatch.journal import Journal
 from parallactic.dispatch.task import Role, Task
 from parallactic.dispatch.workers import Worker
-from parallactic.errors import InvalidSpec, SubmitError
+from parallactic.errors import InvalidSpec
 from parallactic.future import Broadcast, Future
 from parallactic.mapping import map_items
 from parallactic.registry import load
@@ -29,8 +28,8 @@ from parallactic.spec import DEFAULT, TaskSpec
 from parallactic.status import Status
 from parallactic.submitter import Submitter
 from parallactic.target import Target, make_target
-from parallactic.wire.codec import encode, encode_arguments, encode_function
-from parallactic.wire.payload import Input
+from parallactic.wire.codec import Function, encode, encode_arguments, encode_function
+from parallactic.wire.payload import Input, Payload
 from parallactic.wire.ref import Ref, next_key
 
 __all__ = ["Executor"]
@@ -351,8 +350,30 @@ class Executor(concurrent.futures.Executor):
                 source if type(source) is Input else own_future(source, dispatcher) for source in sources
             ]
         name = spec.name or function.qualname.rpartition(".")[2]
-        if dispatcher.slots is not None:
-            self._take_slots(len(lanes))
+        slots = dispatcher.slots
+        if slots is not None:
+            slots.take(len(lanes))
+        try:
+            tasks = self._enqueue(name, function, arguments, sources, spec, lanes, role)
+        except BaseException:
+            if slots is not None:
+                slots.give_back(len(lanes))
+            raise
+        if self._backend.capabilities.inline:
+            dispatcher.run_here(tasks)
+        return [task.future for task in tasks]
+
+    def _enqueue(
+        self,
+        name: str,
+        function: Function,
+        arguments: Payload,
+        sources: list[Any],
+        spec: TaskSpec,
+        lanes: Sequence[tuple[int | None, int]],
+        role: Role,
+    ) -> list[Task]:
+        dispatcher = self._dispatcher
         with self._lock:
             if self._shut:
                 raise RuntimeError("cannot schedule new futures after shutdown")
@@ -367,28 +388,13 @@ class Executor(concurrent.futures.Executor):
                 )
             # Inside the lock: the order of numbers is the order of the inbox.
             dispatcher.submit(tasks)
-        if self._backend.capabilities.inline:
-            dispatcher.run_here(tasks)
-        return [task.future for task in tasks]
+        return tasks
 
     def together(self, futures: Sequence[Future]) -> Future:
         """Return a future of the list of results, which fails with the first error after all have ended."""
         whole = Broadcast(self._dispatcher, futures)
         whole.follow()
         return whole
-
-    def _take_slots(self, count: int) -> None:
-        slots = self._dispatcher.slots
-        assert slots is not None
-        for _ in range(count):
-            if slots.acquire(blocking=False):
-                continue
-            if asyncio._get_running_loop() is not None:
-                raise SubmitError(
-                    "max_pending tasks are unfinished, and waiting for a slot would block the asyncio loop; "
-                    "await some results first, or raise max_pending."
-                )
-            slots.acquire()
 
     def any_worker_up(self) -> bool:
         """Tell whether a worker has reported."""

@@ -147,39 +147,49 @@ class _Map:
     ) -> Iterator[Any]:
         """Submit `buffersize` items now, and more as results are taken."""
         futures: deque[tuple[Future, int]] = deque()
-        size = 1 if chunksize == "auto" else min(chunksize, buffersize)
         # Several chunks for each worker must fit into the buffer, or workers wait for the consumer.
         most = max(1, buffersize // (2 * self._pool.max_workers))
+        size = 1 if chunksize == "auto" else min(chunksize, buffersize)
         room = buffersize
 
-        def fill() -> None:
+        def submit() -> bool:
             nonlocal room
-            while room > 0:
-                items = list(itertools.islice(source, min(size, room)))
-                if not items:
-                    return
+            items = list(itertools.islice(source, min(size, room)))
+            if items:
                 futures.append((self._submit(items), len(items)))
                 room -= len(items)
+            return bool(items)
+
+        def measure(future: Future, count: int) -> None:
+            nonlocal size
+            seconds = self._probe(future)
+            if chunksize == "auto" and seconds is not None:
+                size = max(1, min(int(_AIM_SECONDS * count / max(seconds, 1e-7)), most))
+
+        def fill() -> None:
+            # A chunk waits until it can be a whole one, unless nothing is on its way.
+            while room >= size or (room and not futures):
+                if not submit():
+                    return
 
         def results() -> Iterator[Any]:
-            nonlocal room, size
+            nonlocal room
             try:
                 while futures:
                     future, count = futures.popleft()
-                    seconds = future.result(self._left())[0]
-                    if chunksize == "auto":
-                        size = max(1, min(int(_AIM_SECONDS * count / max(seconds, 1e-7)), 2 * size, most))
+                    future.result(self._left())
+                    measure(future, count)
                     values = self._open(future)
                     del future
                     for value in values:
                         room += 1
-                        if room >= size:
-                            fill()
                         yield value
                     fill()
             finally:
                 for future, _ in futures:
                     future.cancel()
 
+        if submit() and chunksize == "auto":
+            measure(*futures[0])
         fill()
         return results()

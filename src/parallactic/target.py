@@ -126,6 +126,8 @@ def make_target(executor: Executor, workers: int | Sequence[int] | Literal["all"
         raise InvalidSpec(f"backend {executor.backend!r} has no lasting workers to address in this mode.")
     if workers == "all":
         return Target(executor, range(count), several=True, spec=spec)
+    if not isinstance(workers, int | list | tuple | range):
+        raise InvalidSpec(f"target({workers!r}) must be the number of a worker, a list of numbers, or 'all'.")
     several = not isinstance(workers, int)
     numbers = [workers] if isinstance(workers, int) else list(workers)
     for number in numbers:

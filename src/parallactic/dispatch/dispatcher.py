@@ -36,6 +36,7 @@ from parallactic.dispatch.ledger import Ledger
 from parallactic.dispatch.reactor import Reactor
 from parallactic.dispatch.relay import print_lines, relay_record
 from parallactic.dispatch.scheduler import Scheduler
+from parallactic.dispatch.slots import Slots
 from parallactic.dispatch.snapshot import snapshot
 from parallactic.dispatch.task import Role, State, Task
 from parallactic.dispatch.workers import Worker
@@ -164,6 +165,8 @@ class Dispatcher(Reactor):
 
     def close(self, *, cancel: bool, kill: bool, grace: float) -> None:
         """Take no more tasks; end when the last one has ended, or cancel what waits, or kill what runs."""
+        if self.slots is not None:
+            self.slots.close()
         self.call(self._close, cancel, kill, grace)
         if self._inline:
             self.wake()
@@ -414,10 +417,10 @@ class Dispatcher(Reactor):
 
     def limit_pending(self, most: int) -> None:
         """Let at most so many tasks be unfinished; `slots` is then what submit waits for."""
-        self._ledger.slots = threading.Semaphore(most)
+        self._ledger.slots = Slots(most)
 
     @property
-    def slots(self) -> threading.Semaphore | None:
+    def slots(self) -> Slots | None:
         """What a task must hold while it is unfinished, if their number is limited."""
         return self._ledger.slots
 

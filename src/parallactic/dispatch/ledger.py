@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 
 from parallactic.dispatch.endings import dependency_error
 from parallactic.dispatch.journal import Journal
 from parallactic.dispatch.scheduler import Scheduler
+from parallactic.dispatch.slots import Slots
 from parallactic.dispatch.task import Role, State, Task
 from parallactic.dispatch.workers import Worker
 from parallactic.future import Future
@@ -31,7 +31,7 @@ class Ledger:
     def __init__(self, scheduler: Scheduler, journal: Journal) -> None:
         self.tasks: dict[int, Task] = {}
         self.counts: Counter[str] = Counter()
-        self.slots: threading.Semaphore | None = None
+        self.slots: Slots | None = None
         self._scheduler = scheduler
         self._journal = journal
         self._waiting_for: dict[Future, list[Task]] = {}
@@ -104,7 +104,7 @@ class Ledger:
         if task.role is Role.CALL or task.role is Role.SETUP:
             self.counts[state] += 1
             if self.slots is not None:
-                self.slots.release()
+                self.slots.give_back()
         self._record(task, state, worker, stats, error)
 
     def drop(self, task: Task) -> None:
