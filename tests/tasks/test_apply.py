@@ -40,13 +40,17 @@ def tables(simulated: Simulated, tmp_path_factory: pytest.TempPathFactory) -> di
     """Tables of the simulated set: B of field 0, G of fields 0 and 1 with it, some solutions flagged."""
     folder = tmp_path_factory.mktemp("tables")
     vis = str(simulated.path)
-    made = {name: str(folder / name) for name in ("b", "b4", "g", "gint", "holed", "groups", "half")}
+    made = {
+        name: str(folder / name) for name in ("b", "b4", "g", "gint", "k", "t", "holed", "groups", "half")
+    }
     unit: dict[str, Any] = {"smodel": [1, 0, 0, 0], "refant": "2", "executor": "serial"}
     calibrate(vis, made["b"], "B", field="0", **unit)
     # Groups of four have no channel midway between two of them: such ties CASA breaks by its rounding.
     calibrate(vis, made["b4"], "B", solint="inf,4ch", field="0", **unit)
     calibrate(vis, made["g"], field="0,1", gaintable=[made["b"]], **unit)
     calibrate(vis, made["gint"], field="1", solint="int", **unit)
+    calibrate(vis, made["k"], "K", field="0,1", **unit)
+    calibrate(vis, made["t"], "T", field="1", gaintable=[made["k"]], **unit)
     ms = MeasurementSet(vis)
     rng = np.random.default_rng(4)
     for name, source in (("holed", "b"), ("groups", "b4"), ("half", "g")):
@@ -87,6 +91,7 @@ CASES: dict[str, dict[str, Any]] = {
     "flagonly": {"gaintable": ["half"], "applymode": "flagonly"},
     "flagonlystrict": {"gaintable": ["half"], "applymode": "flagonlystrict"},
     "trial": {"gaintable": ["half"], "applymode": "trial"},
+    "delays, and gains of both receptors": {"gaintable": ["k", "t"]},
     "some rows": {"gaintable": ["b"], "field": "1", "scan": "2,4"},
 }
 
