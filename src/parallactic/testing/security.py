@@ -1,0 +1,173 @@
+"""Semantic 11, security: nobody without the key gets a word in."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from parallactic.executor import Executor
+from parallactic.testing import tasks
+from parallactic.testing.base import Contract, Start
+from parallactic.testing.engine import Engine
+from parallactic.testing.waiting import settles
+
+__all__ = ["SecurityContract"]
+
+
+class Bomb:
+    """Leaves a file when it is unpickled."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return tasks.announce, (self.path,)
+
+
+class SecurityContract(Contract):
+    """Semantic 11: keys, sockets, and what a stranger can do."""
+
+    def test_security_key_is_in_a_file_of_its_owner(self, start: Start, tmp_path: Path) -> None:
+        """A file with mode 0600, a new key for every run, gone at the end."""
+        keys = []
+        for name in ("one", "two"):
+            ex = start(run_dir=tmp_path / name)
+            (key_file,) = (tmp_path / name).glob("key-*")
+            mode = key_file.stat()
+            assert stat.S_IMODE(mode.st_mode) == 0o600
+            assert mode.st_uid == os.getuid()
+            keys.append(key_file.read_bytes())
+            ex.shutdown()
+            assert not key_file.exists()
+        assert keys[0] != keys[1]
+        assert min(map(len, keys)) >= 32
+
+    def test_security_run_folder_is_private(self, start: Start, tmp_path: Path) -> None:
+        """Folder, journal and logs can be read by their owner alone."""
+        ex = start(run_dir=tmp_path / "run")
+        ex.submit(tasks.identity, 1).result(self.patience)
+        for path in [tmp_path / "run", *(tmp_path / "run").iterdir()]:
+            assert not path.stat().st_mode & 0o077, f"others may read {path.name}"
+
+    def test_security_key_is_on_no_command_line_and_in_no_environment(
+        self, engine: Engine, start: Start, tmp_path: Path
+    ) -> None:
+        """What other users of the host can see of a process does not hold the key."""
+        start(run_dir=tmp_path / "run")
+        (key_file,) = (tmp_path / "run").glob("key-*")
+        key = key_file.read_bytes()
+        children = psutil.Process().children(recursive=True)
+        assert bool(children) == engine.capabilities.isolation
+        for process in [psutil.Process(), *children]:
+            for name in ("cmdline", "environ"):
+                content = Path(f"/proc/{process.pid}/{name}").read_bytes()
+                assert key not in content
+                assert key.hex().encode() not in content
+
+    def test_security_sockets_are_on_one_interface(self, ex: Executor) -> None:
+        """No listening socket of the run is bound to every interface."""
+        assert ex.submit(tasks.identity, 1).result(self.patience) == 1
+        for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+            for connection in process.net_connections("inet"):
+                if connection.status == psutil.CONN_LISTEN:
+                    assert connection.laddr.ip not in ("0.0.0.0", "::"), connection  # noqa: S104
+
+    def test_security_a_stranger_is_refused(self, engine: Engine, start: Start, tmp_path: Path) -> None:
+        """Who connects without the key is hung up on, nothing that they send is unpickled, and work goes on."""
+        ex = start()
+        trace = tmp_path / "trace"
+        bomb = pickle.dumps(Bomb(str(trace)))
+        doors = list(_doors())
+        assert bool(doors) == engine.capabilities.isolation, "an engine with processes has a door to knock at"
+        for kind, address in doors:
+            for message in (bomb, b"\x01" * 32 + bomb, bytes(10_000), b""):
+                with socket.socket(kind, socket.SOCK_STREAM) as stranger:
+                    stranger.settimeout(self.patience)
+                    stranger.connect(address)
+                    self._knock(stranger, message)
+        assert not trace.exists(), "what a stranger sent was unpickled"
+        assert ex.target("all").submit(tasks.identity, 1).result(self.patience) == [1] * self.workers
+        assert {worker.epoch for worker in ex.status().workers} == {0}
+
+    def _knock(self, stranger: socket.socket, message: bytes) -> None:
+        """Send a message and read until the other end hangs up."""
+        received = b""
+        try:
+            stranger.sendall(message)
+            stranger.shutdown(socket.SHUT_WR)
+            while part := stranger.recv(4096):
+                received += part
+        except (ConnectionResetError, BrokenPipeError):
+            return
+        assert len(received) <= 64, "a stranger was told more than a challenge"
+
+    def test_security_a_silent_stranger_keeps_nobody_waiting(
+        self, engine: Engine, start: Start, tmp_path: Path
+    ) -> None:
+        """Connections that say nothing neither delay work nor the replacement of a worker."""
+        ex = start()
+        strangers = []
+        for kind, address in _doors():
+            for _ in range(5):
+                strangers.append(socket.socket(kind, socket.SOCK_STREAM))
+                strangers[-1].connect(address)
+        assert bool(strangers) == engine.capabilities.isolation
+        try:
+            self.replace(ex, 0, tmp_path)
+            assert ex.target(0).submit(tasks.where).result(self.patience)[:2] == (0, 1)
+            ex.shutdown()
+        finally:
+            for stranger in strangers:
+                stranger.close()
+
+    def test_security_off_is_only_by_asking(self, start: Start, tmp_path: Path) -> None:
+        """With ``insecure=True`` there is no key, and everything else works."""
+        ex = start(run_dir=tmp_path / "run", insecure=True)
+        assert ex.submit(tasks.identity, 1).result(self.patience) == 1
+        assert not list((tmp_path / "run").glob("key-*"))
+
+    def test_security_existing_folder_of_another_mode_is_not_trusted(
+        self, start: Start, tmp_path: Path
+    ) -> None:
+        """In a folder that others may read the key is still private."""
+        folder = tmp_path / "open"
+        folder.mkdir(mode=0o755)
+        start(run_dir=folder)
+        (key_file,) = folder.glob("key-*")
+        assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
+        assert settles(lambda: not (folder / "journal.jsonl").stat().st_mode & 0o077, 1.0)
+
+
+def _doors() -> Iterator[tuple[socket.AddressFamily, Any]]:
+    """Yield the addresses that this process and its children listen on."""
+    own = _socket_inodes()
+    for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
+        fields = line.split(maxsplit=7)
+        listens = int(fields[3], 16) & 0x10000
+        if listens and len(fields) == 8 and fields[6] in own:
+            name = fields[7]
+            yield socket.AF_UNIX, "\0" + name[1:] if name.startswith("@") else name
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        for connection in process.net_connections("inet"):
+            if connection.status == psutil.CONN_LISTEN:
+                yield connection.family, (connection.laddr.ip, connection.laddr.port)
+
+
+def _socket_inodes() -> set[str]:
+    found = set()
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        for entry in os.scandir(f"/proc/{process.pid}/fd"):
+            try:
+                target = str(Path(entry.path).readlink())
+            except OSError:
+                continue  # closed meanwhile
+            if target.startswith("socket:["):
+                found.add(target[8:-1])
+    return found

@@ -1,0 +1,7 @@
+"""The contract, configuration, on every backend."""
+
+from parallactic.testing.configuration import ConfigurationContract
+
+
+class TestConfiguration(ConfigurationContract):
+    pass

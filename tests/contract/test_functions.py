@@ -1,0 +1,7 @@
+"""The contract, functions, on every backend."""
+
+from parallactic.testing.functions import FunctionsContract
+
+
+class TestFunctions(FunctionsContract):
+    pass

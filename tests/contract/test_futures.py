@@ -1,0 +1,7 @@
+"""The contract, futures, on every backend."""
+
+from parallactic.testing.futures import FuturesContract
+
+
+class TestFutures(FuturesContract):
+    pass

@@ -1,0 +1,7 @@
+"""The contract, security, on every backend."""
+
+from parallactic.testing.security import SecurityContract
+
+
+class TestSecurity(SecurityContract):
+    pass
