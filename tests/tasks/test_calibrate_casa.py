@@ -85,13 +85,14 @@ def test_casa_finds_the_same_gain_of_both_receptors(
 ) -> None:
     b = str(tmp_path / "b.cal")
     calibrate(flagged.path, b, "B", field="0", refant="3", executor="serial")
-    # CASA's error of such a gain does not count all of the scatter between the receptors: ask for no ratio.
-    common: dict[str, Any] = {"field": "0,1", "refant": "3", "gaintype": "T", "minsnr": 0.0, "gaintable": [b]}
+    # CASA fits the cross hands too: they weigh little where the model is hardly polarised, as in field 1, but
+    # count in its error.
+    common: dict[str, Any] = {"field": "1", "refant": "3", "gaintype": "T", "minsnr": 0.0, "gaintable": [b]}
     calibrate(flagged.path, str(tmp_path / "ours"), executor="serial", **common)
     casa.gaincal(flagged.path, caltable=str(tmp_path / "casa"), solint="inf", **common)
     for here, there in zip(
         read_caltable(tmp_path / "ours").solutions, read_caltable(tmp_path / "casa").solutions, strict=True
     ):
-        assert here.values.shape == there.values.shape == (4, 8, 1, 1)
+        assert here.values.shape == there.values.shape == (3, 8, 1, 1)
         np.testing.assert_array_equal(here.flags, there.flags)
         assert (np.abs(here.values - there.values) / here.errors)[~here.flags].max() < CASA_STOPS
