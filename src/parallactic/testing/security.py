@@ -81,10 +81,11 @@ class SecurityContract(Contract):
 
     def test_security_a_stranger_is_refused(self, engine: Engine, start: Start, tmp_path: Path) -> None:
         """Who connects without the key is hung up on, nothing that they send is unpickled, and work goes on."""
+        others = set(_doors())
         ex = start()
         trace = tmp_path / "trace"
         bomb = pickle.dumps(Bomb(str(trace)))
-        doors = list(_doors())
+        doors = set(_doors()) - others
         assert bool(doors) == engine.capabilities.isolation, "an engine with processes has a door to knock at"
         for kind, address in doors:
             for message in (bomb, b"\x01" * 32 + bomb, bytes(10_000), b""):
@@ -112,9 +113,10 @@ class SecurityContract(Contract):
         self, engine: Engine, start: Start, tmp_path: Path
     ) -> None:
         """Connections that say nothing neither delay work nor the replacement of a worker."""
+        others = set(_doors())
         ex = start()
         strangers = []
-        for kind, address in _doors():
+        for kind, address in set(_doors()) - others:
             for _ in range(5):
                 strangers.append(socket.socket(kind, socket.SOCK_STREAM))
                 strangers[-1].connect(address)
