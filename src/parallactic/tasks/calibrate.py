@@ -91,7 +91,8 @@ def calibrate(
         The table to write.
     gaintype
         'G': a complex gain per receptor. 'B': the same per channel, CASA's bandpass. 'T': one gain for
-        both receptors, from the parallel hands. 'K': a delay in ns per receptor, about the mean frequency of the window.
+        both receptors, from the parallel hands. 'K': a delay in ns per receptor, about the mean frequency of
+        the window.
     solint
         'inf' (up to the end of the scan), 'int' (each integration), a time such as '30s', and for 'B' also a
         part in frequency: 'inf,8ch' or 'inf,4MHz'.
