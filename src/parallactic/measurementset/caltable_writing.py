@@ -131,8 +131,8 @@ def _joined(old: Solutions, new: Solutions, place: Path) -> Solutions:
     for key in zip(new.times, new.fields, new.scans, strict=True):
         if (float(key[0]), int(key[1]), int(key[2])) in keys:
             raise InvalidSpec(
-                f"caltable={place} already holds the solution of spw {new.spw}, field {key[1]}, scan {key[2]} "
-                "at that time; append other scans, or write a table of another name."
+                f"caltable={place} already holds the solution of spw {new.spw}, field {key[1]}, "
+                f"scan {key[2]} at that time; append other scans, or write a table of another name."
             )
     order = np.argsort(np.concatenate([old.times, new.times]), kind="stable")
     both = {
@@ -168,7 +168,7 @@ def _build(path: Path, ms: MeasurementSet, kind: str, solutions: Sequence[Soluti
 
 
 def _main_table(path: Path, delays: bool) -> None:
-    element = "float" if delays else "complex"
+    name, kind = ("FPARAM", "float") if delays else ("CPARAM", "complex")
     epoch = {"type": "epoch", "Ref": "UTC"}
     columns = [
         makescacoldesc("TIME", 0.0, keywords={"QuantumUnits": ["s"], "MEASINFO": epoch}),
@@ -179,9 +179,7 @@ def _main_table(path: Path, delays: bool) -> None:
         makescacoldesc("INTERVAL", 0.0, keywords={"QuantumUnits": ["s"]}),
         makescacoldesc("SCAN_NUMBER", 0),
         makescacoldesc("OBSERVATION_ID", 0),
-        makearrcoldesc(
-            "FPARAM" if delays else "CPARAM", 0.0, ndim=-1, valuetype="float" if delays else "complex"
-        ),
+        makearrcoldesc(name, 0.0, ndim=-1, valuetype=kind),
         makearrcoldesc("PARAMERR", 0.0, ndim=-1, valuetype="float"),
         makearrcoldesc("FLAG", False, ndim=-1),
         makearrcoldesc("SNR", 0.0, ndim=-1, valuetype="float"),
