@@ -12,7 +12,7 @@ and runs pytest, the only place where it is needed. Each numbered promise has a 
 (`OrderContract`, `DeliveryContract`, ...), all of which `BackendContract` unites. Without ``backend`` a class
 runs on every registered backend, or on those named in ``PARALLACTIC_TEST_BACKENDS``.
 
-The names below are imported at first use: workers import `parallactic.testing.tasks` and need no pytest for it.
+The names below are imported at first use: workers import `parallactic.testing.tasks` and need no pytest.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +52,15 @@ def append_to(items: list[Any]) -> list[Any]:
 
 def descriptors() -> int:
     """Count the open descriptors of this process."""
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def blocks() -> int:
     """Count the blocks of shared memory that this process holds open."""
     held = 0
-    for entry in os.scandir("/proc/self/fd"):
+    for entry in Path("/proc/self/fd").iterdir():
         try:
-            held += str(Path(entry.path).readlink()).startswith("/memfd:parallactic ")
+            held += str(entry.readlink()).startswith("/memfd:parallactic ")
         except OSError:
             continue  # the descriptor of this listing itself
     return held

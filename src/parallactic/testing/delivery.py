@@ -175,7 +175,7 @@ class DeliveryContract(Contract):
     def test_delivery_untargeted_work_goes_on_with_the_others(
         self, engine: Engine, start: Start, tmp_path: Path
     ) -> None:
-        """After a SIGKILL queued tasks are done exactly once, and the bystander's task ends where it began."""
+        """After a SIGKILL queued tasks are done once, and the bystander's task ends where it began."""
         if not engine.capabilities.isolation:
             assert _script_ends_with(engine, "kill") == -signal.SIGKILL
             return

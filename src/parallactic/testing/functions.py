@@ -67,7 +67,7 @@ class FunctionsContract(Contract):
 
     @pytest.mark.parametrize("how", ["file", "stdin", "command"])
     def test_functions_of_main_need_no_guard(self, engine: Engine, how: str) -> None:
-        """A script without ``if __name__ == "__main__"``, from a file, from standard input, by ``python -c``."""
+        """A script without a main guard, from a file, from standard input, by ``python -c``."""
         with running(engine, _SCRIPT, how=how) as client:
             status, out, err = client.end(self.patience)
         assert (status, err) == (0, "")
@@ -101,12 +101,13 @@ class FunctionsContract(Contract):
             (_Adder.make, (4,), 4),
             (str.upper, ("x",), "X"),
         ):
-            assert ex.submit(function, *args).result(self.patience) == expected  # type: ignore[operator]
+            assert ex.submit(function, *args).result(self.patience) == expected
 
     def test_functions_of_a_notebook_work(self, ex: Executor) -> None:
         """Code that was run by ``exec`` in a module that no file holds, with classes and imports."""
         cell = types.ModuleType("__main__")
-        code = "import math\nclass Gain(float): pass\nSCALE = 2\ndef solve(x): return Gain(math.sqrt(x) * SCALE)\n"
+        code = "import math\nclass Gain(float): pass\nSCALE = 2\n"
+        code += "def solve(x): return Gain(math.sqrt(x) * SCALE)\n"
         exec(code, cell.__dict__)
         value = ex.submit(cell.solve, 9.0).result(self.patience)
         assert value == 6.0

@@ -59,13 +59,10 @@ class FuturesContract(Contract):
         for number in (2, 0, 3, 1):
             gates[number].set_result(number)
             assert next(completed) is futures[number]
+        gate: AnyFuture[int] = AnyFuture()
         with pytest.raises(FuturesTimeoutError):
-            next(
-                concurrent.futures.as_completed(
-                    [ex.submit(tasks.identity, gate := AnyFuture())], timeout=0.01
-                )
-            )
-        gate.set_result(None)
+            next(concurrent.futures.as_completed([ex.submit(tasks.identity, gate)], timeout=0.01))
+        gate.set_result(0)
 
     def test_futures_have_exception_without_raising(self, ex: Executor) -> None:
         """`exception()` is None or the error."""
@@ -108,8 +105,8 @@ class FuturesContract(Contract):
             with pytest.raises(ZeroDivisionError):
                 await loop.run_in_executor(ex, divide, 1)
             assert await asyncio.wrap_future(ex.submit(tasks.identity, 2)) == 2
-            assert sorted([await f for f in asyncio.as_completed(
-                [asyncio.wrap_future(ex.submit(tasks.identity, n)) for n in range(5)])]) == list(range(5))  # fmt: skip
+            wrapped = [asyncio.wrap_future(ex.submit(tasks.identity, n)) for n in range(5)]
+            assert sorted([await future for future in asyncio.as_completed(wrapped)]) == list(range(5))
             gate: AnyFuture[int] = AnyFuture()
             inner = ex.submit(tasks.identity, gate)
             waiting = asyncio.wrap_future(inner)
@@ -224,7 +221,7 @@ class FuturesContract(Contract):
         assert ex.gather(short, timeout=self.patience) == list(range(50))
 
     def test_futures_of_a_broken_executor_say_why(self, engine: Engine) -> None:
-        """An initializer that fails breaks the executor: BrokenExecutor for what was and what will be submitted."""
+        """An initializer that fails breaks the executor: BrokenExecutor now and later."""
         ex = engine.open(initializer=divide, initargs=(1,))
         try:
             with pytest.raises(BrokenExecutor, match="initializer"):

@@ -83,14 +83,14 @@ class MapContract(Contract):
             list(ex.map(raise_by_name, ["StubbornError"]))
 
     def test_map_takes_its_input_at_once(self, ex: Executor) -> None:
-        """Without a buffer the input is read by the call, and work begins before the first result is asked for."""
+        """Without a buffer the input is read by the call, and work begins before a result is asked for."""
         taken = iter(range(10))
         results = ex.map(tasks.identity, taken)
         assert next(taken, None) is None
         assert list(results) == list(range(10))
 
     def test_map_works_without_being_consumed(self, ex: Executor, tmp_path: Path) -> None:
-        """Tasks run whether or not anybody takes their results; an iterator that is closed cancels the rest."""
+        """Tasks run whether or not anybody takes their results."""
         results = ex.map(tasks.append, itertools.repeat(str(tmp_path / "log")), map(str, range(20)))
         until(lambda: len(lines(tmp_path / "log")) == 20, self.patience, "all items have run")
         assert len(list(results)) == 20
@@ -148,7 +148,7 @@ class MapContract(Contract):
         assert list(ex.map(tasks.add, futures, itertools.repeat(1))) == list(range(1, 11))
 
     def test_map_chunks_cheap_items(self, ex: Executor) -> None:
-        """ "auto" puts many cheap items into a task, and slow ones into tasks of their own."""
+        """The chunk size "auto" puts many cheap items into a task, and slow ones into tasks of their own."""
         before = _finished(ex)
         assert list(ex.map(tasks.identity, range(5000))) == list(range(5000))
         assert _finished(ex) - before < 500

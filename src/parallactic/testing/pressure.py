@@ -97,11 +97,10 @@ class PressureContract(Contract):
         for _ in range(3):
             with pytest.raises(InvalidSpec):
                 ex.submit(tasks.identity, threading.Lock())
-        done = threading.Event()
-        thread = threading.Thread(target=lambda: (ex.submit(tasks.identity, 1), done.set()))
+        thread = threading.Thread(target=ex.submit, args=(tasks.identity, 1), daemon=True)
         thread.start()
-        assert done.wait(self.patience)
-        thread.join()
+        thread.join(self.patience)
+        assert not thread.is_alive(), "a refused submit took a slot with it"
 
     def test_pressure_in_an_asyncio_loop_is_an_error(self, start: Start) -> None:
         """A loop must not be blocked: SubmitError says what to do."""
@@ -170,7 +169,7 @@ class PressureContract(Contract):
         until(lambda: seen == [2], self.patience, "the callback has ended")
 
     def test_pressure_callbacks_run_on_one_thread_of_their_own(self, ex: Executor) -> None:
-        """Callbacks of tasks that end later run on one thread, never on this one; what they raise harms nobody."""
+        """Callbacks run on one thread, never on this one; what they raise harms nobody."""
         gate: AnyFuture[int] = AnyFuture()
         threads: list[threading.Thread] = []
         called = threading.Semaphore(0)
@@ -232,11 +231,11 @@ class PressureContract(Contract):
         started, release = tmp_path / "started", tmp_path / "release"
         future = go(ex, tasks.write_and_wait, str(started), str(release), 1)
         pid_in(started, self.patience)
-        passed = threading.Event()
-        thread = threading.Thread(target=lambda: (ex.submit(tasks.identity, 2), passed.set()))
+        thread = threading.Thread(target=ex.submit, args=(tasks.identity, 2), daemon=True)
         thread.start()
-        assert not passed.wait(0.1)
+        thread.join(0.1)
+        assert thread.is_alive(), "a second task was taken while the first ran"
         release.touch()
         assert future.result(self.patience) == 1
-        assert passed.wait(self.patience)
-        thread.join()
+        thread.join(self.patience)
+        assert not thread.is_alive()

@@ -77,10 +77,10 @@ class SecurityContract(Contract):
         for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
             for connection in process.net_connections("inet"):
                 if connection.status == psutil.CONN_LISTEN:
-                    assert connection.laddr.ip not in ("0.0.0.0", "::"), connection  # noqa: S104
+                    assert connection.laddr.ip not in ("0.0.0.0", "::"), connection
 
     def test_security_a_stranger_is_refused(self, engine: Engine, start: Start, tmp_path: Path) -> None:
-        """Who connects without the key is hung up on, nothing that they send is unpickled, and work goes on."""
+        """Who connects without the key is hung up on, and nothing that they send is unpickled."""
         others = set(_doors())
         ex = start()
         trace = tmp_path / "trace"

@@ -92,8 +92,7 @@ class ShutdownContract(Contract):
         held = ex.submit(tasks.identity, never)
         queued = [go(ex.target(0), tasks.append, str(tmp_path / "log"), str(n)) for n in range(30)]
         ex.shutdown(wait=False, cancel_futures=True)
-        done, pending = concurrent.futures.wait([held, queued[29]], timeout=self.patience)
-        assert not pending
+        assert not concurrent.futures.wait([held, queued[29]], timeout=self.patience).not_done
         assert held.cancelled()
         assert queued[29].cancelled()
         release.touch()
@@ -286,7 +285,8 @@ class ShutdownContract(Contract):
             "ref = ex.put(numpy.zeros(1_000_000))\n"
             "assert ex.submit(len, ref).result() == 1_000_000\n"
             "gate = cf.Future()\n"
-            "busy = ex.target(0).submit(tasks.after, gate, tasks.nap_in_c, 0.2 if ex.capabilities.inline else 50.0, sys.argv[1])\n"
+            "seconds = 0.2 if ex.capabilities.inline else 50.0\n"
+            "busy = ex.target(0).submit(tasks.after, gate, tasks.nap_in_c, seconds, sys.argv[1])\n"
             "gate.set_result(1)\n"
             "time.sleep(60)\n"
         )
@@ -313,7 +313,7 @@ class ShutdownContract(Contract):
 
 def _shared_memory() -> frozenset[str]:
     """Return the names of this user's shared memory."""
-    folder = Path("/dev/shm")  # noqa: S108
+    folder = Path("/dev/shm")
     if not folder.is_dir():
         return frozenset()
     mine = os.getuid()
