@@ -117,11 +117,22 @@ class RunHistory:
         return {"traceEvents": events, "displayTimeUnit": "ms"}
 
     def write_chrome_trace(self, path: str | os.PathLike[str]) -> None:
-        """Write the timeline to a file."""
-        Path(path).write_text(json.dumps(self.chrome_trace()), encoding="utf-8")
+        """Write the timeline to a new file.
+
+        Raises
+        ------
+        InvalidSpec
+            If the file exists or cannot be written.
+        """
+        text = json.dumps(self.chrome_trace())
+        try:
+            with Path(path).open("x", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise InvalidSpec(f"{str(path)!r} cannot be written: {error.strerror}.") from error
 
     def __rich__(self) -> Table:
-        """Return a table: one row for each name of task, with counts and times."""
+        """Return a table: one row for each step of a recipe, or each name of task, with counts and times."""
         state = "ended" if self.closed else f"open, {len(self.submitted)} unfinished"
         table = Table(title=f"{self.name}: {self.backend}, {state}")
         columns = (
@@ -136,10 +147,11 @@ class RunHistory:
             "memory MB",
         )
         for column in columns:
-            table.add_column(column, justify="left" if column == "task" else "right")
+            table.add_column(column, justify="right" if column in columns[1:] else "left")
         by_name: dict[str, list[Attempt]] = {}
         for attempt in self.attempts:
-            by_name.setdefault(attempt.name, []).append(attempt)
+            # Tasks of a recipe are named "step: what they do".
+            by_name.setdefault(attempt.name.partition(": ")[0], []).append(attempt)
         for name, attempts in by_name.items():
             states = Counter(a.state for a in attempts)
             walls = [a.wall for a in attempts]
@@ -162,17 +174,17 @@ class RunHistory:
 def read_run(run_dir: str | os.PathLike[str]) -> RunHistory:
     """Read the journal of a run, of one that goes on as well.
 
+    Parameters
+    ----------
+    run_dir
+        The ``run_dir`` of an executor, a journal, or the output folder of a recipe: then its last run.
+
     Raises
     ------
     InvalidSpec
         If there is no journal.
     """
-    path = Path(run_dir)
-    path = path / "journal.jsonl" if path.is_dir() else path
-    if not path.is_file():
-        raise InvalidSpec(
-            f"{str(run_dir)!r} holds no journal; give the run_dir of an executor, or a journal.jsonl."
-        )
+    path = _find_journal(Path(run_dir))
     history = RunHistory()
     names: dict[int, str] = {}
     live: dict[int, Attempt] = {}
@@ -193,6 +205,20 @@ def read_run(run_dir: str | os.PathLike[str]) -> RunHistory:
             case "close":
                 history.closed = True
     return history
+
+
+def _find_journal(path: Path) -> Path:
+    if path.is_file():
+        return path
+    own = path / "journal.jsonl"
+    # A recipe keeps the run of its executor in logs/<date>/executor; the names of dates sort by time.
+    found = [own] if own.is_file() else sorted(path.glob("logs/*/executor/journal.jsonl"))
+    if not found:
+        raise InvalidSpec(
+            f"{str(path)!r} holds no journal; give the output folder of a recipe, the run_dir of an "
+            "executor, or a journal.jsonl."
+        )
+    return found[-1]
 
 
 def _end(history: RunHistory, attempt: Attempt | None, entry: dict[str, Any]) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +16,7 @@ from casacore.tables import table
 
 from known_sets import MIXED, Plan, make, visibility
 from parallactic.errors import InvalidSpec
-from parallactic.measurementset import MeasurementSet, add_columns
+from parallactic.measurementset import MeasurementSet, add_columns, tables
 from parallactic.tasks import partition
 
 
@@ -281,3 +285,41 @@ def test_added_columns_begin_as_in_casa(tmp_path, kind):
         assert (ms.read(rows, "WEIGHT_SPECTRUM") == ms.read(rows, "WEIGHT")[:, None, :]).all()
     with pytest.raises(InvalidSpec, match="did you mean 'MODEL_DATA'"):
         add_columns(ms, ["MODELDATA"])
+
+
+_WRITER = """
+import sys
+from casacore.tables import table
+handle = table(sys.argv[1], readonly=False, ack=False, lockoptions="user")
+handle.lock(True)
+print("locked", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_index_does_not_wait_for_a_writer(known, tmp_path):
+    path = tmp_path / "beside.ms"
+    shutil.copytree(known.path, path)
+    writer = subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "locked\n"
+        begin = time.monotonic()
+        index = MeasurementSet(path).index
+        seconds = time.monotonic() - begin
+        writer.communicate("\n")
+    np.testing.assert_array_equal(index.time, known.index.time)
+    # With a lock it would wait until the writer has ended, which waits for us.
+    assert seconds < 1.0
+
+
+def test_glance_waits_for_a_writer_who_goes_on(known, monkeypatch):
+    states = itertools.count()
+    monkeypatch.setattr(tables, "_state", lambda _: next(states))  # as if files changed all the time
+    locks = []
+    opened = tables.opened
+    monkeypatch.setattr(tables, "opened", lambda path: locks.append(path) or opened(path))
+    assert tables.glance(known.path, lambda handle: handle.nrows()) == len(known)
+    assert locks == [known.path]

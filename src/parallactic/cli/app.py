@@ -12,6 +12,7 @@ import typer
 from parallactic import __version__
 from parallactic.cli.console import Json, guarded, show
 from parallactic.cli.flagversions import flagversions
+from parallactic.cli.history import status, timeline
 from parallactic.cli.tasks import RUNNING, Backend, Workers, add_task, marked_up
 from parallactic.cli.texts import LINES, PAGE, PAGE_END, RUN, RUN_END
 from parallactic.tasks import TASKS
@@ -61,6 +62,8 @@ def make_app(words: Sequence[str] = ()) -> typer.Typer:
         else:
             app.command(name, help=line, rich_help_panel=panel)(_not_asked_for)
     app.add_typer(flagversions(), name="flagversions", rich_help_panel="Flagging")
+    app.command("status", rich_help_panel=RECIPES, no_args_is_help=True)(status)
+    app.command("timeline", rich_help_panel=RECIPES, no_args_is_help=True)(timeline)
     app.command("backends", rich_help_panel=ABOUT)(_backends)
     return app
 

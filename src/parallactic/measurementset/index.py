@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parallactic.measurementset.tables import opened
+from parallactic.measurementset.tables import glance
 
 __all__ = ["Index", "read_index"]
 
@@ -63,6 +63,11 @@ class Index:
         return len(self.time)
 
 
+def _read_columns(handle: Any) -> dict[str, NDArray[Any]]:
+    rows = handle.nrows()
+    return {name: handle.getcol(column) if rows else np.zeros(0) for name, column in _COLUMNS.items()}
+
+
 def read_index(subsets: Sequence[str]) -> Index:
     """Read the index of the set whose sub-MSs are `subsets` and put it in canonical order.
 
@@ -71,10 +76,10 @@ def read_index(subsets: Sequence[str]) -> Index:
     """
     parts: dict[str, list[NDArray[Any]]] = {f.name: [] for f in fields(Index)}
     for number, path in enumerate(subsets):
-        with opened(path) as handle:
-            rows = handle.nrows()
-            for name, column in _COLUMNS.items():
-                parts[name].append(handle.getcol(column) if rows else np.zeros(0))
+        columns_of_part = glance(path, _read_columns)
+        rows = len(columns_of_part["time"])
+        for name, values in columns_of_part.items():
+            parts[name].append(values)
         parts["subset"].append(np.full(rows, number, dtype=np.int32))
         parts["row"].append(np.arange(rows, dtype=np.int64))
     kinds: dict[str, Any] = {"time": np.float64, "interval": np.float64, "row": np.int64}

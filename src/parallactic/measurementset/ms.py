@@ -33,7 +33,7 @@ from parallactic.measurementset.snapshot import (
     find_subsets,
     stamp,
 )
-from parallactic.measurementset.tables import is_table, opened
+from parallactic.measurementset.tables import glance, is_table, opened
 from parallactic.spec import near_match
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ class MeasurementSet:
             raise InvalidSpec(f"there is no MeasurementSet {self.path}{near_match(root.name, siblings)}")
         if not is_table(root):
             raise InvalidSpec(f"{self.path} is not a MeasurementSet: it is not a casacore table.")
-        with opened(root) as handle:
-            lacking = {"ANTENNA1", "DATA_DESC_ID", "TIME"} - set(handle.colnames())
+        lacking = {"ANTENNA1", "DATA_DESC_ID", "TIME"} - set(glance(root, _column_names))
         if lacking or not is_table(root / "ANTENNA"):
             raise InvalidSpec(
                 f"{self.path} is a casacore table but not a MeasurementSet: it lacks "
@@ -155,8 +154,7 @@ class MeasurementSet:
         """The columns that every sub-MS has."""
         found: list[str] | None = None
         for subset in self.subsets:
-            with opened(subset) as handle:
-                names = handle.colnames()
+            names = glance(subset, _column_names)
             found = names if found is None else [name for name in found if name in names]
         return tuple(found or ())
 
@@ -196,9 +194,8 @@ class MeasurementSet:
     def has_virtual_model(self) -> bool:
         """Whether a sub-MS or its SOURCE table carries CASA's virtual model."""
         for subset in self.subsets:
-            with opened(subset) as handle:
-                if any(key.startswith("definedmodel_field_") for key in handle.keywordnames()):
-                    return True
+            if any(key.startswith("definedmodel_field_") for key in glance(subset, _keyword_names)):
+                return True
             source = Path(subset) / "SOURCE"
             if is_table(source):
                 with opened(source) as handle:
@@ -396,3 +393,11 @@ class MeasurementSet:
                 write_cells(
                     handle, "FLAG_ROW", numbers, np.asarray(whole.reshape(len(numbers), -1).all(axis=1))
                 )
+
+
+def _column_names(handle: Any) -> list[str]:
+    return list(handle.colnames())
+
+
+def _keyword_names(handle: Any) -> list[str]:
+    return list(handle.keywordnames())

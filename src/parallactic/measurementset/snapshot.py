@@ -11,7 +11,7 @@ import numpy as np
 from parallactic.errors import InvalidSpec
 from parallactic.measurementset.index import Index, read_index
 from parallactic.measurementset.metadata import Metadata, read_metadata
-from parallactic.measurementset.tables import is_table, opened
+from parallactic.measurementset.tables import glance, is_table
 
 __all__ = ["Stamp", "Stamps", "cached_alike", "cached_index", "cached_metadata", "find_subsets", "stamp"]
 
@@ -36,8 +36,7 @@ def find_subsets(path: str) -> list[str]:
     """
     if not (Path(path) / "SUBMSS").is_dir():
         return [path]
-    with opened(path) as handle:
-        parts = [str(Path(part).absolute()) for part in handle.partnames()]
+    parts = [str(Path(part).absolute()) for part in glance(path, lambda handle: handle.partnames())]
     for part in parts:
         if not is_table(part):
             raise InvalidSpec(f"{path} is a multi-MS that lacks its sub-MS {part}; partition the data again.")

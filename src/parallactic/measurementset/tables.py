@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import Any, TypeVar
 
 from casacore.tables import table
 
@@ -25,6 +26,7 @@ __all__ = [
     "building",
     "ensure_room",
     "file_error",
+    "glance",
     "is_table",
     "opened",
     "read_columns",
@@ -47,6 +49,10 @@ DTYPES = {
 
 
 _RESERVED = 8 * 2**20
+_GLANCES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+"""Pauses between tries to read beside a writer, in seconds."""
+
+T = TypeVar("T")
 
 
 class DiskFull(ParallacticError):
@@ -98,6 +104,53 @@ def file_error(path: str | os.PathLike[str], error: Exception) -> ParallacticErr
     if os.strerror(errno.EDQUOT) in text:
         return ParallacticError(f"{name} could not be written: the disk quota is used up.")
     return ParallacticError(f"casacore failed on {name}: {text}")
+
+
+def glance(path: str | os.PathLike[str], read: Callable[[Any], T]) -> T:
+    """Read what no task changes, names and times for example, without waiting for a writer.
+
+    A lock would cost both a whole second whenever they meet: casacore's pause between two tries. So the table
+    is read without one, and again if its files changed meanwhile; a writer who goes on for long is waited
+    for.
+
+    Parameters
+    ----------
+    path
+        The table.
+    read
+        Called with the open table; what it returns is returned.
+
+    Raises
+    ------
+    InvalidSpec
+        If there is no table at `path`.
+    ParallacticError
+        If casacore fails while reading.
+    """
+    name = os.fspath(path)
+    if not is_table(name):
+        raise InvalidSpec(f"{name} is not a casacore table: it has no table.dat.")
+    for pause in _GLANCES:
+        before = _state(name)
+        with suppress(RuntimeError):  # half of a table may look broken
+            with table(name, ack=False, lockoptions="autonoread") as handle:
+                value = read(handle)
+            if _state(name) == before:
+                return value
+        time.sleep(pause)
+    with opened(name) as handle:
+        return read(handle)
+
+
+def _state(path: str) -> list[tuple[str, int, int]]:
+    """Return what changes whenever something of a table is written, its tiles apart."""
+    found = []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.name.startswith(("table.dat", "table.f")) and "_TSM" not in entry.name:
+                stat = entry.stat()
+                found.append((entry.name, stat.st_mtime_ns, stat.st_size))
+    return sorted(found)
 
 
 @contextmanager
