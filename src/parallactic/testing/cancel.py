@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import concurrent.futures
+import random
 import threading
+import time
 from concurrent.futures import CancelledError
 from concurrent.futures import Future as AnyFuture
 from pathlib import Path
@@ -192,6 +194,29 @@ class CancelContract(Contract):
         # The replaced workers report before the executor is closed, so that the count is complete.
         all_up(ex, self.patience)
         assert len(ex.status().workers) == self.workers
+
+    def test_cancel_by_force_races_with_the_result(self, start: Start) -> None:
+        """Stopping a task that is just ending gives its result or a cancelled future, and harms nobody."""
+        ex = start()
+        waits = random.Random(1)
+        ended = {"result": 0, "cancelled": 0}
+        for number in range(60):
+            future = ex.submit(tasks.identity, number)
+            moment = time.perf_counter() + waits.uniform(0.0, 3e-4)
+            while time.perf_counter() < moment:
+                pass  # this thread must not sleep: it would wake up with the result
+            future.cancel(force=True)
+            try:
+                assert future.result(self.patience) == number
+                ended["result"] += 1
+            except CancelledError:
+                assert future.cancelled()
+                ended["cancelled"] += 1
+        assert sum(ended.values()) == 60
+        assert ex.gather([ex.submit(tasks.identity, n) for n in range(20)], timeout=self.patience) == list(
+            range(20)
+        )
+        all_up(ex, self.patience)
 
     def test_cancel_of_a_broadcast_cancels_every_part(self, ex: Executor, tmp_path: Path) -> None:
         """The future of several workers is cancelled if every part can be."""
