@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 from collections.abc import Callable, Sequence
 from concurrent.futures import _base
-from threading import Lock
+from threading import Condition, Lock
 from typing import Any, NoReturn, Protocol
 
 from parallactic.errors import InvalidSpec
@@ -129,10 +129,25 @@ class Future(concurrent.futures.Future[Any]):
                 self._input = Input(held.payload)
             return value
 
+    @property
+    def guard(self) -> Condition:
+        """The lock under which a future is settled, once."""
+        return self._condition
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has a result, has failed, or is cancelled. Certain only while `guard` is held."""
+        return self._state not in (_base.PENDING, _base.RUNNING)
+
     def succeed(self, payload: Payload, entry: Input | None = None) -> None:
-        """Set the result as it came from the worker; `entry` is what other tasks refer to, if it is large."""
-        self._input = entry
-        self.set_result(_Held(payload))
+        """Set the result as it came from the worker; `entry` is what other tasks refer to, if it is large.
+
+        A future that was cancelled meanwhile stays so: late results are dropped.
+        """
+        with self._condition:
+            if not self.settled:
+                self._input = entry
+                self.set_result(_Held(payload))
 
     def belongs_to(self, hooks: Hooks) -> bool:
         """Tell whether this is the future of one task of the run `hooks`."""
@@ -157,7 +172,7 @@ class Future(concurrent.futures.Future[Any]):
             if self._state != _base.RUNNING:
                 return False
             self._state = _base.CANCELLED_AND_NOTIFIED
-            for waiter in self._waiters:  # type: ignore[attr-defined]
+            for waiter in self._waiters:
                 waiter.add_cancelled(self)
             self._condition.notify_all()
         self._invoke_callbacks()
@@ -166,9 +181,8 @@ class Future(concurrent.futures.Future[Any]):
     def fail(self, error: BaseException) -> None:
         """Set the exception, unless the future has ended."""
         with self._condition:
-            if self._state in (_base.CANCELLED, _base.CANCELLED_AND_NOTIFIED, _base.FINISHED):
-                return
-        self.set_exception(error)
+            if not self.settled:
+                self.set_exception(error)
 
     def _invoke_callbacks(self) -> None:
         if self._done_callbacks:  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from parallactic.dispatch.task import State, Task
 from parallactic.dispatch.workers import Worker
@@ -15,6 +16,13 @@ from parallactic.status import Status, TaskStatus
 __all__ = ["snapshot"]
 
 _MOST_TASKS = 1000
+
+#: A task that is done is in no ledger, and so in no snapshot.
+_UNFINISHED: dict[State, Literal["held", "queued", "running"]] = {
+    State.HELD: "held",
+    State.QUEUED: "queued",
+    State.RUNNING: "running",
+}
 
 
 def snapshot(
@@ -41,5 +49,10 @@ def snapshot(
 def _describe(task: Task, worker: int | None, now: float) -> TaskStatus:
     running = task.state is State.RUNNING and task.since > 0
     return TaskStatus(
-        task.id, task.name, task.state.value, worker, task.attempt, now - task.since if running else 0.0
+        task.id,
+        task.name,
+        _UNFINISHED[task.state],
+        worker,
+        task.attempt,
+        now - task.since if running else 0.0,
     )

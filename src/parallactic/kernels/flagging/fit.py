@@ -179,8 +179,8 @@ def robust_fit(  # type: ignore[no-untyped-def]
         converged = turn > 0 and abs(sigma - before) < CONVERGED * before
         if sigma == 0.0 or (converged and not stiff):
             return sigma
-        # Interference adds: what lies beneath a fit that cannot bend yet is the shape of the band. Beneath one
-        # that could have followed it is a dead channel.
+        # Interference adds: what lies beneath a fit that cannot bend yet is the shape of the band. Beneath
+        # one that could have followed it is a dead channel.
         stiff = stiff and not converged and turn < 3
         before = sigma
         for i in range(n):
