@@ -35,6 +35,7 @@ __all__ = [
     "RunContext",
     "Settings",
     "Skipped",
+    "Spared",
     "Started",
     "WorkerDown",
     "WorkerUp",
@@ -197,6 +198,14 @@ class WorkerDown:
 
 
 @dataclass(frozen=True, slots=True)
+class Spared:
+    """A worker was to be killed for an attempt that it had already ended: it lives on."""
+
+    worker: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class Broken:
     """No worker can be had any more."""
 
@@ -220,8 +229,18 @@ class Printed:
 
 
 Event = (
-    WorkerUp | Heartbeat | Started | Finished | Skipped | Lost | WorkerDown | Broken | Logged | Printed
-)  # fmt: skip
+    WorkerUp
+    | Heartbeat
+    | Started
+    | Finished
+    | Skipped
+    | Lost
+    | WorkerDown
+    | Spared
+    | Broken
+    | Logged
+    | Printed
+)
 
 
 class Emit(Protocol):

@@ -77,7 +77,7 @@ class _Map:
         self._spec = spec
         name = spec.name or encode_function(fn).qualname.rpartition(".")[2]
         self._spec = spec.updated(name=name)
-        self._chunk = Chunk(fn, name)
+        self._chunk = Chunk(fn, name, raises=bool(spec.retries))
         self._end = end
 
     def _submit(self, items: Items) -> Future:

@@ -6,29 +6,23 @@ is forked. They connect back to a Unix socket in a private folder and both ends 
 
 from __future__ import annotations
 
-import shutil
 import socket
-import tempfile
-import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import psutil
 from pydantic import Field
 
 from parallactic.backend import Availability, Backend, Capabilities, Emit, RunContext, Settings, usable_cores
 from parallactic.errors import InvalidSpec
-from parallactic.wire import auth
 from parallactic.wire.envelopes import Envelope
 from parallactic.wire.framing import Channel
+from parallactic.wire.hello import ROLE_SUPERVISOR, Hello
+from parallactic.wire.listener import Listener
 from parallactic.wire.memory import SharedMemoryPlane, raise_open_file_limit
-from parallactic.worker.supervisor import HELLO, ROLE_SUPERVISOR
 from parallactic_backends.multiprocessing.process import WorkerProcess
 
 __all__ = ["MultiprocessingBackend", "MultiprocessingSettings"]
-
-_HANDSHAKE_SECONDS = 10.0
 
 
 class MultiprocessingSettings(Settings):
@@ -52,10 +46,7 @@ class MultiprocessingBackend(Backend):
         self._workers: list[WorkerProcess] = []
         self._count = settings.workers or usable_cores()
         self._threads = settings.threads or max(1, usable_cores() // self._count)
-        # A socket's path has at most 108 bytes, which a run folder may exceed.
-        self._folder = Path(tempfile.mkdtemp(prefix="parallactic-"))
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._acceptor: threading.Thread | None = None
+        self._listener = Listener(context.key, self._welcome)
 
     @classmethod
     def available(cls) -> Availability:
@@ -82,60 +73,27 @@ class MultiprocessingBackend(Backend):
         """Start all workers; they report when they are ready."""
         self._emit = emit
         raise_open_file_limit()
-        address = self._folder / "socket"
-        self._listener.bind(str(address))
-        self._listener.listen(128)
-        self._acceptor = threading.Thread(target=self._accept, name="parallactic-accept", daemon=True)
-        self._acceptor.start()
+        self._listener.start()
         for number in range(self._count):
             self._add(number)
 
     def _add(self, number: int) -> None:
-        process = WorkerProcess(number, str(self._folder / "socket"), self._threads, self.context, self._emit)
+        process = WorkerProcess(number, self._listener.address, self._threads, self.context, self._emit)
         self._workers.append(process)
         process.start()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return  # the listener was closed: the end of the run
-            if self._listener.fileno() < 0:
-                sock.close()
-                return
-            # A stranger who says nothing must not keep workers waiting.
-            threading.Thread(
-                target=self._welcome, args=(sock,), name="parallactic-welcome", daemon=True
-            ).start()
+    def _welcome(self, sock: socket.socket, hello: Hello) -> None:
+        self._emit.call(self._connected, sock, hello)
 
-    def _welcome(self, sock: socket.socket) -> None:
-        sock.settimeout(_HANDSHAKE_SECONDS)
-        try:
-            auth.accept(sock, self.context.key)
-            hello = sock.recv(HELLO.size, socket.MSG_WAITALL)
-            role, number, epoch, pid = HELLO.unpack(hello)
-        except (OSError, ValueError) as error:
-            self._refused(sock, error)
-            return
-        sock.setblocking(False)
-        self._emit.call(self._connected, Channel(sock), role, number, epoch, pid)
-
-    def _refused(self, sock: socket.socket, error: Exception) -> None:
-        import logging
-
-        logging.getLogger(__name__).warning(
-            "a connection to run %s was refused: %s", self.context.name, error
-        )
-        sock.close()
-
-    def _connected(self, channel: Channel, role: int, number: int, epoch: int, pid: int) -> None:
-        if number >= len(self._workers):
+    def _connected(self, sock: socket.socket, hello: Hello) -> None:
+        self._listener.taken(sock)
+        channel = Channel(sock)
+        if hello.worker >= len(self._workers):
             channel.close()
-        elif role == ROLE_SUPERVISOR:
-            self._workers[number].supervisor_connected(channel)
+        elif hello.role == ROLE_SUPERVISOR:
+            self._workers[hello.worker].supervisor_connected(channel)
         else:
-            self._workers[number].loop_connected(channel, epoch, pid)
+            self._workers[hello.worker].loop_connected(channel, hello.epoch, hello.pid)
 
     def launch(self, envelopes: Sequence[Envelope]) -> None:
         """Write the tasks to their workers, one write for each worker."""
@@ -154,7 +112,7 @@ class MultiprocessingBackend(Backend):
         if worker is None:
             raise InvalidSpec(f"task {task} has no worker to be cancelled on.")
         if force:
-            self._workers[worker].kill()
+            self._workers[worker].kill(task, attempt)
         else:
             self._workers[worker].skip(task, attempt)
 
@@ -172,10 +130,4 @@ class MultiprocessingBackend(Backend):
             process.ask_to_stop(deadline)
         for process in self._workers:
             process.wait(end)
-        try:
-            self._listener.shutdown(socket.SHUT_RDWR)
-        finally:
-            self._listener.close()
-        if self._acceptor is not None:
-            self._acceptor.join(timeout=1)
-        shutil.rmtree(self._folder)
+        self._listener.close()

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import parallactic
@@ -22,13 +23,15 @@ from parallactic.backend import (
     Printed,
     RunContext,
     Skipped,
+    Spared,
     WorkerDown,
     WorkerUp,
 )
 from parallactic.errors import LossCause
 from parallactic.wire.envelopes import Envelope
 from parallactic.wire.framing import Channel, Message
-from parallactic.wire.messages import Kind, Outbox, StartedPage, receive_outcome
+from parallactic.wire.messages import Kind, Outbox, receive_outcome
+from parallactic.wire.started import StartedPage
 from parallactic.worker.namespace import hostname
 from parallactic.worker.supervisor import tail
 
@@ -75,7 +78,7 @@ class WorkerProcess:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [home, environment.get("PYTHONPATH")]))
         # -P: a file of the current folder must not stand in for a module of the library.
         command = [sys.executable, "-P", "-m", "parallactic.worker", self._address, self._context.key_file]
-        with Path(self._log).open("ab") as log:
+        with open(self._log, "ab", opener=_private) as log:
             self._popen = subprocess.Popen(
                 [*command, str(self._number), str(self._epoch), self._log],
                 stdin=subprocess.DEVNULL,
@@ -114,6 +117,7 @@ class WorkerProcess:
             "log_level": self._context.log_level,
         }
         channel.queue(Kind.WELCOME, pickle.dumps(settings, 5), (), (self._page.fd,))
+        self._tell(Kind.PAGE, b"", (self._page.fd,))
         self._emit.watch(channel, self._read_data)
         self.flush()
 
@@ -145,14 +149,14 @@ class WorkerProcess:
             return
         self._emit.watch_writable(self._data, None if done else self.flush)
 
-    def kill(self) -> None:
-        """Kill the worker; the supervisor reports it and forks the next."""
-        self._tell(Kind.KILL, b"")
+    def kill(self, task: int, attempt: int) -> None:
+        """Kill the worker if it runs this attempt; the supervisor reports it and forks the next."""
+        self._tell(Kind.KILL, json.dumps((task, attempt)).encode())
 
-    def _tell(self, kind: Kind, content: bytes) -> None:
+    def _tell(self, kind: Kind, content: bytes, fds: Sequence[int] = ()) -> None:
         if self._control is not None:
             with contextlib.suppress(OSError):  # a dead supervisor is noticed by its end
-                self._control.queue(kind, content)
+                self._control.queue(kind, content, (), fds)
                 self._control.flush()
 
     def ask_to_stop(self, grace: float) -> None:
@@ -226,7 +230,9 @@ class WorkerProcess:
             return
         for message in messages:
             content = json.loads(message.control)
-            if message.kind == Kind.BEAT:
+            if message.kind == Kind.SPARED:
+                self._emit(Spared(self._number, content["epoch"]))
+            elif message.kind == Kind.BEAT:
                 self._emit(Heartbeat(self._number, content["epoch"], content["state"]))
             elif message.kind == Kind.EXIT and content["epoch"] == self._epoch:
                 self._worker_ended(content["code"], content["tail"], oom=content["oom"])
@@ -257,7 +263,10 @@ class WorkerProcess:
             self._handle(self._data.drain())
             self._emit.unwatch(self._data)
             self._data.close()
-        started = self._page.read() if self._page is not None else (0, 0)
+        started = (0, 0)
+        if self._page is not None:
+            started = self._page.read()
+            self._page.close()
         was_up = self._outbox is not None
         self._data = self._outbox = self._page = None
         if self._stopping:
@@ -275,6 +284,10 @@ class WorkerProcess:
                         f"It last wrote:\n{log_tail}"
                     )
                 )
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _explain(number: int, code: int, *, oom: bool) -> tuple[LossCause, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 
@@ -34,6 +35,8 @@ from parallactic.worker.execute import FunctionCache, Interrupted, execute
 from parallactic.worker.namespace import WorkerInfo, current, hostname
 
 __all__ = ["SerialBackend", "SerialSettings"]
+
+_PAUSE_SECONDS = 0.02
 
 
 class SerialSettings(Settings):
@@ -152,11 +155,20 @@ class SerialBackend(Backend):
             if force and self._running is not None:
                 running, thread = self._running
                 if (running.task, running.attempt) == (task, attempt):
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                        ctypes.c_ulong(thread), ctypes.py_object(Interrupted)
-                    )
+                    _interrupt(thread)
 
     def stop(self, deadline: float, *, detach: bool = False) -> None:
-        """Forget the virtual workers."""
-        with self._running_lock:
-            self._queue.clear()
+        """Interrupt what runs, and wait for its end as long as the deadline allows."""
+        end = time.monotonic() + deadline
+        while True:
+            with self._running_lock:
+                self._queue.clear()
+                if self._running is None or time.monotonic() > end:
+                    return
+                _interrupt(self._running[1])
+            time.sleep(_PAUSE_SECONDS)
+
+
+def _interrupt(thread: int) -> None:
+    """Raise `Interrupted` in a thread of this process, between two of its bytecodes."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(Interrupted))

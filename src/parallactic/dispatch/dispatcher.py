@@ -7,11 +7,14 @@ is up, whose input failed, or that nobody wants any more. Backends only carry ou
 from __future__ import annotations
 
 import logging
+import math
+import os
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+from parallactic import __version__
 from parallactic.backend import (
     Backend,
     Broken,
@@ -22,6 +25,7 @@ from parallactic.backend import (
     Lost,
     Printed,
     Skipped,
+    Spared,
     Started,
     WorkerDown,
     WorkerUp,
@@ -47,6 +51,7 @@ from parallactic.wire.codec import decode
 from parallactic.wire.envelopes import Envelope, Stats
 from parallactic.wire.payload import Input, Payload
 from parallactic.wire.ref import next_key
+from parallactic.worker.namespace import hostname
 
 __all__ = ["Dispatcher"]
 
@@ -88,6 +93,7 @@ class Dispatcher(Reactor):
             WorkerUp: self.fleet.up,
             WorkerDown: self._worker_down,
             Lost: self._lost,
+            Spared: self.fleet.spared,
             Broken: self._broke,
             Logged: lambda event: self.callbacks.put(lambda: relay_record(event.record)),
             Printed: lambda event: self.callbacks.put(lambda: print_lines(event.stream, event.text)),
@@ -175,17 +181,25 @@ class Dispatcher(Reactor):
 
     def _begin(self) -> None:
         self._journal.note(
-            "run", backend=self._backend.name, name=self.name, workers=self._backend.max_workers
+            "run",
+            version=__version__,
+            backend=self._backend.name,
+            name=self.name,
+            host=hostname(),
+            pid=os.getpid(),
+            workers=self._backend.max_workers,
         )
         self._backend.start(self)
 
     def next_timeout(self) -> float | None:
         """Return how long the thread may sleep."""
+        due = self._journal.due
         limit = self._deadlines.next()
-        if not self.fleet.beats:
-            return None if limit is None else max(0.0, limit - time.monotonic())
-        due = self._next_tick if limit is None else min(limit, self._next_tick)
-        return max(0.0, due - time.monotonic())
+        if limit is not None and limit < due:
+            due = limit
+        if self.fleet.beats and self._next_tick < due:
+            due = self._next_tick
+        return None if due == math.inf else max(0.0, due - time.monotonic())
 
     def after_pass(self) -> int:
         """Look at the clock, hand out work, write the journal."""
@@ -202,9 +216,12 @@ class Dispatcher(Reactor):
             if self._inline and threading.current_thread() is self.thread:
                 # No submit is on the line to run them, and this thread must stay free to cancel.
                 self._runner.put(self._drive_all)
-        self._journal.flush()
+        if self._inline or not self._ledger.tasks or now >= self._journal.due:
+            self._journal.flush()
         if self._closing and not self._ledger.tasks and not self.inbox:
             self.finished = True
+            if threading.current_thread() is not self.thread:
+                self.wake()
         return len(batch)
 
     def step(self) -> bool:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from parallactic.backend import Heartbeat, WorkerDown, WorkerUp
+from parallactic.backend import Heartbeat, Spared, WorkerDown, WorkerUp
 from parallactic.dispatch.endings import state_lost
 from parallactic.dispatch.journal import Journal
 from parallactic.dispatch.ledger import Ledger
@@ -119,6 +119,13 @@ class Fleet:
             _log.error("setup %s failed on the new worker %d: %s", replay.name, worker.id, error)
         self._ledger.drop(replay)
         self._strand(worker, error)
+
+    def spared(self, event: Spared) -> None:
+        """Learn that a worker had ended the task for which it was to be killed."""
+        worker = self.workers[event.worker]
+        if event.epoch == worker.epoch:
+            worker.killing = False
+            self._scheduler.available(worker)
 
     def heartbeat(self, event: Heartbeat) -> None:
         """Learn that a worker lives, and whether it can run."""

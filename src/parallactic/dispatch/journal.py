@@ -18,6 +18,7 @@ close     state
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -33,12 +34,20 @@ _quoted = lru_cache(maxsize=4096)(json.dumps)
 
 
 class Journal:
-    """Append-only record of one run. Lines are gathered and written once in each pass of the dispatcher."""
+    """Append-only record of one run. Lines are gathered, and written a few milliseconds later at most."""
+
+    DELAY_SECONDS = 0.002
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._lines: list[str] = []
+        self._written = 0.0
+
+    @property
+    def due(self) -> float:
+        """When what was gathered must be written, on the monotonic clock; infinity if there is nothing."""
+        return self._written + self.DELAY_SECONDS if self._lines else math.inf
 
     def note(self, event: str, **fields: Any) -> None:
         """Record something rare."""
@@ -80,6 +89,7 @@ class Journal:
     def flush(self, *, sync: bool = False) -> None:
         """Write what was gathered; with `sync`, do not return before it is on the disk."""
         if self._lines:
+            self._written = time.monotonic()
             data = "".join(self._lines).encode()
             self._lines.clear()
             while data:

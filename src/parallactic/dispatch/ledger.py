@@ -74,9 +74,11 @@ class Ledger:
         self, task: Task, payload: Payload, entry: Input | None, worker: Worker, stats: Stats
     ) -> None:
         """End a task with its result."""
-        self.end(task, "finished", worker, stats)
-        task.future.succeed(payload, entry)
-        self.notify(task.future)
+        future = task.future
+        with future.guard:
+            self.end(task, "cancelled" if future.settled else "finished", worker, stats)
+            future.succeed(payload, entry)
+        self.notify(future)
 
     def fail(
         self, task: Task, error: BaseException, worker: Worker | None = None, stats: Stats | None = None
@@ -84,9 +86,14 @@ class Ledger:
         """End a task with an error, unless it has ended."""
         if task.state is State.DONE:
             return
-        self.end(task, "failed", worker, stats, error)
-        task.future.fail(error)
-        self.notify(task.future)
+        future = task.future
+        with future.guard:
+            if future.settled:
+                self.end(task, "cancelled", worker, stats)
+            else:
+                self.end(task, "failed", worker, stats, error)
+                future.fail(error)
+        self.notify(future)
 
     def end(
         self,

@@ -142,7 +142,7 @@ class Reactor:
         try:
             while True:
                 left += self._pass([])
-                if not wanted():
+                if self.finished or not wanted():
                     return left
                 if self.step():
                     left = max(0, left - 1)

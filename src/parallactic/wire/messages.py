@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 import pickle
-import struct
-import weakref
 from enum import IntEnum
 
 from parallactic.wire.codec import Function
@@ -15,7 +11,7 @@ from parallactic.wire.framing import Channel, Message
 from parallactic.wire.memory import SharedBlock
 from parallactic.wire.payload import Buffer, Input, Payload
 
-__all__ = ["Inbox", "Kind", "Outbox", "StartedPage", "receive_outcome", "send_outcome"]
+__all__ = ["Inbox", "Kind", "Outbox", "receive_outcome", "send_outcome"]
 
 
 class Kind(IntEnum):
@@ -37,9 +33,9 @@ class Kind(IntEnum):
     KILL = 22
     SPAWN = 23
     QUIT = 24
+    PAGE = 25
+    SPARED = 26
 
-
-_PAGE = struct.Struct("<qq")  # task, attempt
 
 Parts = tuple[bytes, int, int, tuple[tuple[int, int], ...]]
 
@@ -146,29 +142,3 @@ def receive_outcome(message: Message) -> Outcome:
     (task, attempt, ok, *stats), parts = pickle.loads(message.control)
     payload = _unpack(parts, list(message.buffers), list(message.fds))
     return Outcome(task, attempt, ok, payload, Stats(*stats))
-
-
-class StartedPage:
-    """The number of the task that a worker began last, in memory that outlives the worker.
-
-    It tells, after a death, which of the tasks in flight had begun, without a message for each.
-    """
-
-    def __init__(self, fd: int | None = None) -> None:
-        self.fd = os.memfd_create("parallactic-started", os.MFD_CLOEXEC) if fd is None else fd
-        os.ftruncate(self.fd, _PAGE.size)
-        self._map = mmap.mmap(self.fd, _PAGE.size)
-        self._close = weakref.finalize(self, os.close, self.fd)
-
-    def write(self, task: int, attempt: int) -> None:
-        """Note that an attempt begins."""
-        _PAGE.pack_into(self._map, 0, task, attempt)
-
-    def read(self) -> tuple[int, int]:
-        """Return the last attempt that began, (0, 0) if none did."""
-        task, attempt = _PAGE.unpack_from(self._map)
-        return task, attempt
-
-    def close(self) -> None:
-        """Close the page."""
-        self._close()

@@ -23,10 +23,14 @@ class Failure(NamedTuple):
 
 
 class Chunk:
-    """Calls a function for each of several items; each has its own outcome, a result or a `Failure`."""
+    """Calls a function for each of several items; each has its own outcome, a result or a `Failure`.
 
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
+    With `raises` the first error is that of the task, which may then be run again.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str, *, raises: bool = False) -> None:
         self.function = function
+        self.raises = raises
         self.__name__ = name
 
     def __call__(self, items: Sequence[tuple[Any, ...]]) -> tuple[float, list[Any]]:
@@ -43,7 +47,9 @@ class Chunk:
             return self.function(*item)
         except (Interrupted, KeyboardInterrupt):
             raise
-        except BaseException as error:  # noqa: BLE001  (it is the outcome of this item alone)
+        except BaseException as error:
+            if self.raises:
+                raise
             return Failure(encode_failure(error, self.__name__))
 
     def _checked(self, result: Any) -> Any:

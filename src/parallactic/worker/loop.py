@@ -17,7 +17,8 @@ from typing import Any
 from parallactic.wire.envelopes import Envelope
 from parallactic.wire.framing import Channel, Message
 from parallactic.wire.memory import SharedMemoryPlane, raise_open_file_limit
-from parallactic.wire.messages import Inbox, Kind, StartedPage, send_outcome
+from parallactic.wire.messages import Inbox, Kind, send_outcome
+from parallactic.wire.started import StartedPage
 from parallactic.worker.execute import FunctionCache, execute
 from parallactic.worker.namespace import WorkerInfo, set_process_worker
 
@@ -58,6 +59,7 @@ class Loop:
                 stream.flush()
             with self._lock:
                 send_outcome(self._channel, outcome)
+            started.write(0, 0)
             # The next wait may be long: what the task used is freed before it.
             del envelope, outcome
 

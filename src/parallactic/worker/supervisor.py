@@ -11,35 +11,21 @@ import json
 import os
 import select
 import signal
-import socket
-import struct
 import sys
 import time
 from pathlib import Path
 
 from parallactic.wire import auth
-from parallactic.wire.framing import Channel
+from parallactic.wire.hello import ROLE_LOOP, ROLE_SUPERVISOR, call_client
+from parallactic.wire.started import StartedPage
 
-__all__ = ["BEAT_SECONDS", "HELLO", "ROLE_LOOP", "ROLE_SUPERVISOR", "Supervisor", "call_client", "tail"]
+__all__ = ["BEAT_SECONDS", "Supervisor", "tail"]
 
 BEAT_SECONDS = 0.25
-HELLO = struct.Struct("<BIII")
-"""What a process says after it is authenticated: role, worker, epoch, pid."""
-
-ROLE_SUPERVISOR, ROLE_LOOP = 1, 2
-_BEAT, _EXIT, _KILL, _SPAWN, _QUIT = 20, 21, 22, 23, 24  # wire.messages.Kind, without importing pickle
+_BEAT, _EXIT, _KILL, _SPAWN, _QUIT, _PAGE, _SPARED = range(
+    20, 27
+)  # wire.messages.Kind, without importing pickle
 _TAIL_BYTES = 4096
-
-
-def call_client(address: str, key: bytes, role: int, worker: int, epoch: int) -> Channel:
-    """Connect to the client's socket, authenticate, and say who calls."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.settimeout(30)
-    sock.connect(address)
-    auth.connect(sock, key)
-    sock.sendall(HELLO.pack(role, worker, epoch, os.getpid()))
-    sock.settimeout(None)
-    return Channel(sock)
 
 
 def tail(path: str, size: int = _TAIL_BYTES) -> str:
@@ -67,6 +53,7 @@ class Supervisor:
         self._pidfd = -1
         self._kills = 0
         self._deadline = float("inf")
+        self._started: StartedPage | None = None
 
     def run(self) -> int:
         """Serve until the client says so or is gone; return the exit code."""
@@ -101,7 +88,9 @@ class Supervisor:
             return False
         for message in messages:
             if message.kind == _KILL:
-                self._kill()
+                self._kill_if_running(*json.loads(message.control))
+            elif message.kind == _PAGE:
+                self._started = StartedPage(message.fds[0])
             elif message.kind == _SPAWN:
                 self._epoch = json.loads(message.control)
                 self._spawn()
@@ -139,6 +128,28 @@ class Supervisor:
         sys.stdout.flush()
         return 0
 
+    def _kill_if_running(self, task: int, attempt: int) -> None:
+        """Kill the worker, unless it has ended the attempt for which it is to be killed.
+
+        It is stopped while that is looked up, so that it cannot begin the next one in between.
+        """
+        if self._pidfd < 0:
+            return
+        if self._started is not None:
+            os.kill(self._child, signal.SIGSTOP)
+            while self._pidfd >= 0 and self._child_state() == "running" and not self._child_ended():
+                time.sleep(0.0005)
+            if self._started.read() != (task, attempt):
+                os.kill(self._child, signal.SIGCONT)
+                self._tell(_SPARED, {"epoch": self._epoch})
+                return
+        self._kill()
+
+    def _child_ended(self) -> bool:
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(0))
+
     def _kill(self) -> None:
         for target in (self._child, -self._child):
             try:
@@ -149,6 +160,7 @@ class Supervisor:
     def _reap(self) -> None:
         os.close(self._pidfd)
         self._pidfd = -1
+        self._started = None
         _, status = os.waitpid(self._child, 0)
         self._kill_group()
         code = os.waitstatus_to_exitcode(status)
