@@ -1,6 +1,6 @@
 """The contract, cancel, on every backend."""
 
-from parallactic.testing.cancel import CancelContract
+from parallactic.testing import CancelContract
 
 
 class TestCancel(CancelContract):

@@ -1,6 +1,6 @@
 """The contract, configuration, on every backend."""
 
-from parallactic.testing.configuration import ConfigurationContract
+from parallactic.testing import ConfigurationContract
 
 
 class TestConfiguration(ConfigurationContract):

@@ -1,6 +1,6 @@
 """The contract, data, on every backend."""
 
-from parallactic.testing.data import DataContract
+from parallactic.testing import DataContract
 
 
 class TestData(DataContract):

@@ -1,6 +1,6 @@
 """The contract, delivery, on every backend."""
 
-from parallactic.testing.delivery import DeliveryContract
+from parallactic.testing import DeliveryContract
 
 
 class TestDelivery(DeliveryContract):

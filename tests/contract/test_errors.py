@@ -1,6 +1,6 @@
 """The contract, errors, on every backend."""
 
-from parallactic.testing.errors import ErrorsContract
+from parallactic.testing import ErrorsContract
 
 
 class TestErrors(ErrorsContract):

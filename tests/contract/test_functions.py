@@ -1,6 +1,6 @@
 """The contract, functions, on every backend."""
 
-from parallactic.testing.functions import FunctionsContract
+from parallactic.testing import FunctionsContract
 
 
 class TestFunctions(FunctionsContract):

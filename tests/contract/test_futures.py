@@ -1,6 +1,6 @@
 """The contract, futures, on every backend."""
 
-from parallactic.testing.futures import FuturesContract
+from parallactic.testing import FuturesContract
 
 
 class TestFutures(FuturesContract):

@@ -1,6 +1,6 @@
 """The contract, journal, on every backend."""
 
-from parallactic.testing.journal import JournalContract
+from parallactic.testing import JournalContract
 
 
 class TestJournal(JournalContract):

@@ -1,6 +1,6 @@
 """The contract, liveness, on every backend."""
 
-from parallactic.testing.liveness import LivenessContract
+from parallactic.testing import LivenessContract
 
 
 class TestLiveness(LivenessContract):

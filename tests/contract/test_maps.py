@@ -1,6 +1,6 @@
 """The contract, maps, on every backend."""
 
-from parallactic.testing.maps import MapContract
+from parallactic.testing import MapContract
 
 
 class TestMap(MapContract):

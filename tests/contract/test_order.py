@@ -1,6 +1,6 @@
 """The contract, semantic 1, on every backend."""
 
-from parallactic.testing.order import OrderContract
+from parallactic.testing import OrderContract
 
 
 class TestOrder(OrderContract):

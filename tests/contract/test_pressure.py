@@ -1,6 +1,6 @@
 """The contract, pressure, on every backend."""
 
-from parallactic.testing.pressure import PressureContract
+from parallactic.testing import PressureContract
 
 
 class TestPressure(PressureContract):

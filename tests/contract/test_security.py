@@ -1,6 +1,6 @@
 """The contract, security, on every backend."""
 
-from parallactic.testing.security import SecurityContract
+from parallactic.testing import SecurityContract
 
 
 class TestSecurity(SecurityContract):

@@ -1,6 +1,6 @@
 """The contract, shutdown, on every backend."""
 
-from parallactic.testing.shutdown import ShutdownContract
+from parallactic.testing import ShutdownContract
 
 
 class TestShutdown(ShutdownContract):

@@ -1,6 +1,6 @@
 """The contract, state, on every backend."""
 
-from parallactic.testing.state import StateContract
+from parallactic.testing import StateContract
 
 
 class TestState(StateContract):

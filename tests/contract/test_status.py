@@ -1,6 +1,6 @@
 """The contract, status, on every backend."""
 
-from parallactic.testing.status import StatusContract
+from parallactic.testing import StatusContract
 
 
 class TestStatus(StatusContract):

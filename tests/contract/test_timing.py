@@ -1,6 +1,6 @@
 """The contract, timing, on every backend."""
 
-from parallactic.testing.timing import TimeContract
+from parallactic.testing import TimeContract
 
 
 class TestTime(TimeContract):

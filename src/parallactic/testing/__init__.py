@@ -65,6 +65,8 @@ _HOME = {
     "selected_backends": "engine",
 }
 
+_ASSERTING = sorted({*_HOME.values(), "leftovers", "scripts", "waiting"} - {"engine"})
+
 __all__ = [
     "BackendContract",
     "CancelContract",
@@ -95,7 +97,7 @@ def __getattr__(name: str) -> Any:
     import pytest
 
     # The assertions of the suite show their values, as those of a test file do.
-    pytest.register_assert_rewrite("parallactic.testing")
+    pytest.register_assert_rewrite(*(f"parallactic.testing.{module}" for module in _ASSERTING))
     value = getattr(import_module(f"parallactic.testing.{_HOME[name]}"), name)
     globals()[name] = value
     return value

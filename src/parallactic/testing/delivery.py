@@ -231,7 +231,7 @@ from parallactic.testing import tasks
 from parallactic.testing.delivery import POISONS
 from parallactic.testing.engine import Engine
 function, args = POISONS[sys.argv[2]]
-Engine(sys.argv[1]).open().submit(function, *args)
+Engine(sys.argv[1]).open().submit(function, *args).result(30)
 print("the poison did nothing")
 """
 

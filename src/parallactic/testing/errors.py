@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from concurrent.futures import CancelledError
 from concurrent.futures import Future as AnyFuture
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -185,12 +186,14 @@ class ErrorsContract(Contract):
         error = foreign.exception(self.patience)
         assert isinstance(error, DependencyFailed | CancelledError)
 
-    def test_errors_of_a_death_say_cause_and_last_words(self, engine: Engine, start: Start) -> None:
+    def test_errors_of_a_death_say_cause_and_last_words(
+        self, engine: Engine, start: Start, tmp_path: Path
+    ) -> None:
         """WorkerLost tells how the process ended, and what it last wrote."""
         ex = start()
         if not engine.capabilities.isolation:
             # No process of its own: stopping by force is the only way to lose a worker.
-            future = go(ex.options(timeout=0.05), tasks.nap_in_c, 0.3)
+            future = go(ex.options(timeout=0.05), tasks.spin, str(tmp_path / "started"))
             assert isinstance(future.exception(self.patience), errors.TaskTimeout)
             return
         error = ex.submit(tasks.exit_now, 7, "no room for the model").exception(self.patience)

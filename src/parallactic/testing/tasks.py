@@ -40,6 +40,7 @@ __all__ = [
     "sleep_in_c",
     "spin",
     "spin_at_first",
+    "wait_somewhere",
     "where",
     "worker_and_value",
     "write_and_wait",
@@ -102,6 +103,12 @@ def write_and_wait(started: str, release: str, result: Any = None) -> Any:
             raise TimeoutError(f"nobody wrote {release}")
         time.sleep(0.002)
     return os.getpid() if result is None else result
+
+
+def wait_somewhere(started: str, release: str) -> tuple[int, int, int]:
+    """Wait as `write_and_wait` does; return where."""
+    write_and_wait(started, release)
+    return where()
 
 
 def announce(path: str) -> None:
