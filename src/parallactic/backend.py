@@ -187,14 +187,17 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDown:
-    """A worker is gone, after all it sent was emitted. `started` is the last attempt it began."""
+    """A worker is gone, after all it sent was emitted.
+
+    `started` is the attempt that it ran, (0, 0) if none; None if nobody knows, then the oldest in flight.
+    """
 
     worker: int
     epoch: int
     cause: LossCause
     message: str
     log_tail: str = ""
-    started: tuple[int, int] = (0, 0)
+    started: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

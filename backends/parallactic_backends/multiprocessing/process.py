@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import parallactic
@@ -31,7 +30,6 @@ from parallactic.errors import LossCause
 from parallactic.wire.envelopes import Envelope
 from parallactic.wire.framing import Channel, Message
 from parallactic.wire.messages import Kind, Outbox, receive_outcome
-from parallactic.wire.started import StartedPage
 from parallactic.worker.namespace import hostname
 from parallactic.worker.supervisor import tail
 
@@ -66,7 +64,6 @@ class WorkerProcess:
         self._control: Channel | None = None
         self._data: Channel | None = None
         self._outbox: Outbox | None = None
-        self._page: StartedPage | None = None
         self._log = str(context.run_dir / f"worker-{number}.log")
 
     def start(self) -> None:
@@ -106,7 +103,6 @@ class WorkerProcess:
         self._data = channel
         self._outbox = Outbox(channel)
         self._pid = pid
-        self._page = StartedPage()
         settings = {
             "worker": self._number,
             "epoch": epoch,
@@ -116,8 +112,7 @@ class WorkerProcess:
             "folder": str(Path.cwd()),
             "log_level": self._context.log_level,
         }
-        channel.queue(Kind.WELCOME, pickle.dumps(settings, 5), (), (self._page.fd,))
-        self._tell(Kind.PAGE, b"", (self._page.fd,))
+        channel.queue(Kind.WELCOME, pickle.dumps(settings, 5))
         self._emit.watch(channel, self._read_data)
         self.flush()
 
@@ -153,10 +148,10 @@ class WorkerProcess:
         """Kill the worker if it runs this attempt; the supervisor reports it and forks the next."""
         self._tell(Kind.KILL, json.dumps((task, attempt)).encode())
 
-    def _tell(self, kind: Kind, content: bytes, fds: Sequence[int] = ()) -> None:
+    def _tell(self, kind: Kind, content: bytes) -> None:
         if self._control is not None:
             with contextlib.suppress(OSError):  # a dead supervisor is noticed by its end
-                self._control.queue(kind, content, (), fds)
+                self._control.queue(kind, content)
                 self._control.flush()
 
     def ask_to_stop(self, grace: float) -> None:
@@ -186,8 +181,6 @@ class WorkerProcess:
                 channel.close()
         self._control = self._data = self._outbox = None
         self._close_pidfd()
-        if self._page is not None:
-            self._page.close()
 
     def _read_data(self) -> None:
         if self._data is None:
@@ -235,7 +228,8 @@ class WorkerProcess:
             elif message.kind == Kind.BEAT:
                 self._emit(Heartbeat(self._number, content["epoch"], content["state"]))
             elif message.kind == Kind.EXIT and content["epoch"] == self._epoch:
-                self._worker_ended(content["code"], content["tail"], oom=content["oom"])
+                started = tuple(content["started"])
+                self._worker_ended(content["code"], content["tail"], started, oom=content["oom"])
                 self._tell(Kind.SPAWN, json.dumps(self._epoch).encode())
 
     def _close_pidfd(self) -> None:
@@ -254,21 +248,17 @@ class WorkerProcess:
             self._emit.unwatch(self._control)
             self._control.close()
             self._control = None
-        self._worker_ended(self._popen.wait(), tail(self._log), oom=False)
+        self._worker_ended(self._popen.wait(), tail(self._log), None, oom=False)
         if not self._stopping:
             self.start()
 
-    def _worker_ended(self, code: int, log_tail: str, *, oom: bool) -> None:
+    def _worker_ended(self, code: int, log_tail: str, started: tuple[int, int] | None, *, oom: bool) -> None:
         if self._data is not None:
             self._handle(self._data.drain())
             self._emit.unwatch(self._data)
             self._data.close()
-        started = (0, 0)
-        if self._page is not None:
-            started = self._page.read()
-            self._page.close()
         was_up = self._outbox is not None
-        self._data = self._outbox = self._page = None
+        self._data = self._outbox = None
         if self._stopping:
             return
         cause, message = _explain(self._number, code, oom=oom)

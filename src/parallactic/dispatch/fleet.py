@@ -90,7 +90,8 @@ class Fleet:
         # What was killed on purpose is no news.
         _log.log(logging.INFO if expected or worker.killing else logging.WARNING, "%s", event.message)
         numbers = [(task.id, task.attempt) for task in inflight]
-        begun = numbers.index(event.started) + 1 if event.started in numbers else 0
+        started = numbers[0] if event.started is None and numbers else event.started
+        begun = numbers.index(started) + 1 if started in numbers else 0
         for task in reversed(inflight[begun:]):
             self._ledger.back_to_queue(task)
         for task in list(worker.lane):

@@ -33,8 +33,7 @@ class Kind(IntEnum):
     KILL = 22
     SPAWN = 23
     QUIT = 24
-    PAGE = 25
-    SPARED = 26
+    SPARED = 25
 
 
 Parts = tuple[bytes, int, int, tuple[tuple[int, int], ...]]

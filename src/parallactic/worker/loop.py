@@ -18,9 +18,9 @@ from parallactic.wire.envelopes import Envelope
 from parallactic.wire.framing import Channel, Message
 from parallactic.wire.memory import SharedMemoryPlane, raise_open_file_limit
 from parallactic.wire.messages import Inbox, Kind, send_outcome
-from parallactic.wire.started import StartedPage
 from parallactic.worker.execute import FunctionCache, execute
 from parallactic.worker.namespace import WorkerInfo, set_process_worker
+from parallactic.worker.started import StartedPage
 
 __all__ = ["Loop", "die_with_parent"]
 
@@ -40,8 +40,9 @@ class Loop:
     user code may fork.
     """
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, started: StartedPage) -> None:
         self._channel = channel
+        self._started = started
         self._lock = threading.Lock()
         self._inbox = Inbox()
         self._plane = SharedMemoryPlane()
@@ -50,20 +51,20 @@ class Loop:
 
     def run(self) -> None:
         """Serve until the end."""
-        info, started = self._welcome()
+        info = self._welcome()
         while self._receive():
             envelope = self._pending.popleft()
-            started.write(envelope.task, envelope.attempt)
+            self._started.write(envelope.task, envelope.attempt)
             outcome = execute(envelope, info, self._plane, self._functions)
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
             with self._lock:
                 send_outcome(self._channel, outcome)
-            started.write(0, 0)
+            self._started.clear()
             # The next wait may be long: what the task used is freed before it.
             del envelope, outcome
 
-    def _welcome(self) -> tuple[WorkerInfo, StartedPage]:
+    def _welcome(self) -> WorkerInfo:
         messages: list[Message] = []
         while not messages:
             messages = self._channel.receive()
@@ -80,7 +81,7 @@ class Loop:
         with self._lock:
             self._channel.send(Kind.READY, b"")
         self._take(messages[1:])
-        return info, StartedPage(first.fds[0])
+        return info
 
     def _capture(self, level: int, info: WorkerInfo) -> None:
         root = logging.getLogger()

@@ -17,14 +17,12 @@ from pathlib import Path
 
 from parallactic.wire import auth
 from parallactic.wire.hello import ROLE_LOOP, ROLE_SUPERVISOR, call_client
-from parallactic.wire.started import StartedPage
+from parallactic.worker.started import StartedPage
 
 __all__ = ["BEAT_SECONDS", "Supervisor", "tail"]
 
 BEAT_SECONDS = 0.25
-_BEAT, _EXIT, _KILL, _SPAWN, _QUIT, _PAGE, _SPARED = range(
-    20, 27
-)  # wire.messages.Kind, without importing pickle
+_BEAT, _EXIT, _KILL, _SPAWN, _QUIT, _SPARED = range(20, 26)  # wire.messages.Kind, without pickle
 _TAIL_BYTES = 4096
 
 
@@ -53,7 +51,7 @@ class Supervisor:
         self._pidfd = -1
         self._kills = 0
         self._deadline = float("inf")
-        self._started: StartedPage | None = None
+        self._started = StartedPage()
 
     def run(self) -> int:
         """Serve until the client says so or is gone; return the exit code."""
@@ -89,8 +87,6 @@ class Supervisor:
         for message in messages:
             if message.kind == _KILL:
                 self._kill_if_running(*json.loads(message.control))
-            elif message.kind == _PAGE:
-                self._started = StartedPage(message.fds[0])
             elif message.kind == _SPAWN:
                 self._epoch = json.loads(message.control)
                 self._spawn()
@@ -103,6 +99,7 @@ class Supervisor:
     def _spawn(self) -> None:
         self._kills = _oom_kills()
         supervisor = os.getpid()
+        self._started.clear()
         self._child = os.fork()
         if self._child == 0:
             os._exit(self._work(supervisor))
@@ -119,7 +116,8 @@ class Supervisor:
             from parallactic.worker.loop import Loop, die_with_parent
 
             die_with_parent(supervisor)
-            Loop(call_client(self._address, self._key, ROLE_LOOP, self._worker, self._epoch)).run()
+            channel = call_client(self._address, self._key, ROLE_LOOP, self._worker, self._epoch)
+            Loop(channel, self._started).run()
         except BaseException:  # noqa: BLE001  (the end of a process: what happened goes to its log)
             import traceback
 
@@ -135,15 +133,14 @@ class Supervisor:
         """
         if self._pidfd < 0:
             return
-        if self._started is not None:
-            os.kill(self._child, signal.SIGSTOP)
-            while self._pidfd >= 0 and self._child_state() == "running" and not self._child_ended():
-                time.sleep(0.0005)
-            if self._started.read() != (task, attempt):
-                os.kill(self._child, signal.SIGCONT)
-                self._tell(_SPARED, {"epoch": self._epoch})
-                return
-        self._kill()
+        os.kill(self._child, signal.SIGSTOP)
+        while self._child_state() == "running" and not self._child_ended():
+            time.sleep(0.0005)
+        if self._started.read() == (task, attempt):
+            self._kill()
+            return
+        os.kill(self._child, signal.SIGCONT)
+        self._tell(_SPARED, {"epoch": self._epoch})
 
     def _child_ended(self) -> bool:
         poll = select.poll()
@@ -160,14 +157,17 @@ class Supervisor:
     def _reap(self) -> None:
         os.close(self._pidfd)
         self._pidfd = -1
-        self._started = None
         _, status = os.waitpid(self._child, 0)
         self._kill_group()
         code = os.waitstatus_to_exitcode(status)
-        self._tell(
-            _EXIT,
-            {"epoch": self._epoch, "code": code, "oom": _oom_kills() > self._kills, "tail": tail(self._log)},
-        )
+        content: dict[str, object] = {
+            "epoch": self._epoch,
+            "code": code,
+            "oom": _oom_kills() > self._kills,
+            "started": self._started.read(),
+            "tail": tail(self._log),
+        }
+        self._tell(_EXIT, content)
 
     def _kill_group(self) -> None:
         """End what the worker's tasks started and left behind."""
