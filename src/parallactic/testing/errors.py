@@ -65,7 +65,7 @@ class ErrorsContract(Contract):
             assert part in note
         assert worker.log in note
 
-    @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit])
+    @pytest.mark.parametrize("kind", [SystemExit, GeneratorExit])
     def test_errors_that_end_programs_end_only_the_task(
         self, ex: Executor, kind: type[BaseException]
     ) -> None:
@@ -73,6 +73,19 @@ class ErrorsContract(Contract):
         before = ex.target(0).submit(tasks.where).result(self.patience)
         assert type(ex.target(0).submit(tasks.fail, kind()).exception(self.patience)) is kind
         assert ex.target(0).submit(tasks.where).result(self.patience) == before
+
+    def test_errors_keyboard_interrupt_belongs_to_who_is_interrupted(self, start: Start) -> None:
+        """A worker's KeyboardInterrupt is its task's outcome; on the client's own thread it is Ctrl-C."""
+        ex = start()
+        if ex.capabilities.inline:
+            with pytest.raises(KeyboardInterrupt):
+                ex.submit(tasks.fail, KeyboardInterrupt())
+        else:
+            error = ex.submit(tasks.fail, KeyboardInterrupt()).exception(self.patience)
+            assert type(error) is KeyboardInterrupt
+        assert ex.submit(tasks.identity, 1).result(self.patience) == 1
+        assert ex.target("all").submit(tasks.identity, 1).result(self.patience) == [1] * self.workers
+        assert not ex.status().tasks
 
     def test_errors_unpicklable_argument_fails_at_submit(self, ex: Executor) -> None:
         """The error names the argument and its type."""
