@@ -32,13 +32,9 @@ casaconfig_verbose = 0
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C be heard by what the tests start.
-
-    A shell starts its background jobs, and so many a continuous integration, with SIGINT ignored, which every
-    child inherits.
-    """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Let Ctrl-C reach the commands under test: a shell that starts the tests in the background ignores it
+    for all."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _absent(what: str, error: Exception) -> None:
@@ -47,12 +43,6 @@ def _absent(what: str, error: Exception) -> None:
     if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
         pytest.fail(message, pytrace=False)
     pytest.skip(message)
-
-
-def pytest_configure() -> None:
-    """Let Ctrl-C reach the commands under test: a shell that starts the tests in the background ignores it
-    for all."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
