@@ -128,6 +128,7 @@ class MultiprocessingBackend(Backend):
         end = time.monotonic() + deadline
         for process in self._workers:
             process.ask_to_stop(deadline)
+        # Who is about to connect finds nobody, and goes too.
+        self._listener.close()
         for process in self._workers:
             process.wait(end)
-        self._listener.close()
