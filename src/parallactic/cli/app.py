@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from parallactic import __version__
+from parallactic.cli.casa import casa
 from parallactic.cli.console import Json, guarded, show
 from parallactic.cli.flagversions import flagversions
 from parallactic.cli.history import status, timeline
@@ -64,6 +65,7 @@ def make_app(words: Sequence[str] = ()) -> typer.Typer:
     app.add_typer(flagversions(), name="flagversions", rich_help_panel="Flagging")
     app.command("status", rich_help_panel=RECIPES, no_args_is_help=True)(status)
     app.command("timeline", rich_help_panel=RECIPES, no_args_is_help=True)(timeline)
+    app.command("casa", rich_help_panel="CASA", no_args_is_help=True)(casa)
     app.command("backends", rich_help_panel=ABOUT)(_backends)
     return app
 
