@@ -100,7 +100,8 @@ class Executor(concurrent.futures.Executor):
         kind = load(chosen)
         values, origin = configuration.settings_for(chosen)
         given = settings | {"workers": _same_workers(workers, max_workers)}
-        values |= {key: value for key, value in given.items() if value is not None}
+        given = {key: value for key, value in given.items() if value is not None}
+        values |= given
         checked = validate_settings(
             chosen, kind.Settings, values, {k: v for k, v in origin.items() if k not in given}
         )

@@ -12,7 +12,7 @@ import os
 import socket
 from pathlib import Path
 
-__all__ = ["AuthenticationError", "accept", "connect", "new_key", "read_key", "write_key"]
+__all__ = ["AuthenticationError", "accept", "connect", "new_key", "read_key"]
 
 _NONCE = 32
 _DIGEST = 32
@@ -25,13 +25,6 @@ class AuthenticationError(ConnectionError):
 def new_key() -> bytes:
     """Return a random key for one run."""
     return os.urandom(32)
-
-
-def write_key(path: Path, key: bytes) -> None:
-    """Write the key to a new file that only its owner can read."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(key)
 
 
 def read_key(path: str) -> bytes:
