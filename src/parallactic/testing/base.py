@@ -33,12 +33,18 @@ class Contract:
     patience
         Seconds after which something that must happen counts as not happening. No test takes that long
         where all is well.
+    linger
+        Seconds that processes, threads and files may take to go after a shutdown.
+    bound
+        Seconds within which a shutdown that kills must be over, on a host that does other things too.
     """
 
     backend: ClassVar[str | None] = None
     settings: ClassVar[Mapping[str, Any]] = {}
     workers: ClassVar[int] = 2
     patience: ClassVar[float] = 30.0
+    linger: ClassVar[float] = 5.0
+    bound: ClassVar[float] = 8.0
 
     _shared: ClassVar[dict[str, Executor]]
 
@@ -59,7 +65,7 @@ class Contract:
             yield
             while cls._shared:
                 cls._shared.popitem()[1].shutdown(kill=True)
-            before.assert_nothing_left()
+            before.assert_nothing_left(cls.linger)
 
     @pytest.fixture
     def engine(self, request: pytest.FixtureRequest) -> Engine:
@@ -75,7 +81,7 @@ class Contract:
             return
         before = Snapshot.take()
         yield
-        before.assert_nothing_left()
+        before.assert_nothing_left(self.linger)
 
     @pytest.fixture
     def ex(self, engine: Engine) -> Iterator[Executor]:

@@ -16,7 +16,7 @@ from parallactic.executor import Executor
 from parallactic.testing import tasks
 from parallactic.testing.base import Contract, Start
 from parallactic.testing.engine import Engine
-from parallactic.testing.waiting import all_up, go, lines, pid_in, until, worker_status
+from parallactic.testing.waiting import all_up, go, lines, pid_in, settles, until, worker_status
 
 __all__ = ["CancelContract"]
 
@@ -156,6 +156,8 @@ class CancelContract(Contract):
         head = go(target, tasks.write_and_wait, str(started), str(release))
         pid = pid_in(started, self.patience)
         behind = [go(target, tasks.append, str(log), str(number)) for number in range(5)]
+        # An engine may hand over only one task at a time; then the two are withdrawn from the core's queue.
+        settles(lambda: behind[3].running(), 0.5)
         assert behind[1].cancel(force=True)
         assert behind[3].cancel(force=True)
         assert not head.done()

@@ -24,9 +24,6 @@ from parallactic.testing.waiting import go, lines, pid_in, settles, until
 
 __all__ = ["ShutdownContract"]
 
-_BOUND = 8.0
-"""Seconds within which a shutdown that kills must be over, on a host that does other things too."""
-
 
 class ShutdownContract(Contract):
     """Semantic 9: how a run ends."""
@@ -112,7 +109,7 @@ class ShutdownContract(Contract):
         pid_in(tmp_path / "started", self.patience)
         begin = time.monotonic()
         ex.shutdown(kill=True)
-        assert time.monotonic() - begin < _BOUND
+        assert time.monotonic() - begin < self.bound
         with pytest.raises(CancelledError):
             hung.result(0)
 
@@ -125,7 +122,7 @@ class ShutdownContract(Contract):
             pid_in(tmp_path / "started", self.patience)
             begin = time.monotonic()
             raise KeyboardInterrupt
-        assert time.monotonic() - begin < _BOUND
+        assert time.monotonic() - begin < self.bound
         assert hung is not None
         assert hung.cancelled()
 
@@ -156,7 +153,7 @@ class ShutdownContract(Contract):
         assert ex.submit(len, big).result(self.patience) == 3_000_000
         del big
         ex.shutdown()
-        before.assert_nothing_left(1.0)
+        before.assert_nothing_left(min(1.0, self.linger))
         assert future.result(0) == 1
 
     def test_shutdown_of_a_forgotten_executor_comes_by_itself(self, engine: Engine, tmp_path: Path) -> None:
@@ -170,7 +167,7 @@ class ShutdownContract(Contract):
         assert gone() is None
         assert future.result(self.patience) == "x"
         del future
-        before.assert_nothing_left(10.0)
+        before.assert_nothing_left(2 * self.linger)
 
     def test_shutdown_keeps_a_named_run_folder(self, start: Start, tmp_path: Path) -> None:
         """The journal stays where a person asked for it; the key does not."""
@@ -249,7 +246,7 @@ class ShutdownContract(Contract):
             function, seconds = "tasks.nap_in_c, 1.0, ", self.patience
         else:
             function = "tasks.nap_in_c, 50.0, " if work == "native" else "tasks.spin, "
-            seconds = _BOUND
+            seconds = self.bound
         code = f"with open_executor() as ex:\n    ex.submit({function}sys.argv[1]).result()\n"
         with running(engine, code, str(tmp_path / "started")) as client:
             pid_in(tmp_path / "started", self.patience)
@@ -271,7 +268,7 @@ class ShutdownContract(Contract):
             pid_in(tmp_path / "started.main", self.patience)
             # The exit itself shows nothing to wait for; one press or, if it came too early, a second.
             begin = time.monotonic()
-            while client.process.poll() is None and time.monotonic() - begin < _BOUND:
+            while client.process.poll() is None and time.monotonic() - begin < self.bound:
                 client.interrupt()
                 settles(lambda: client.process.poll() is not None, 2.0)
             assert client.process.poll() is not None, "Ctrl-C does not end a script that waits at its exit"
@@ -308,7 +305,7 @@ class ShutdownContract(Contract):
                 assert second.submit(tasks.identity, -number).result(self.patience) == -number
                 foreign = first.submit(tasks.identity, 5)
                 assert second.submit(tasks.add, foreign, 1).result(self.patience) == 6
-        before.assert_nothing_left()
+        before.assert_nothing_left(self.linger)
 
 
 def _shared_memory() -> frozenset[str]:
