@@ -24,20 +24,19 @@ def client(request: pytest.FixtureRequest) -> Iterator[MPICommandClient]:
     session.close()
 
 
-@pytest.fixture
-def run_script(tmp_path: Path) -> Run:
-    """Run Python code, or a command, in a folder of its own: what it imports leaves this process alone."""
+@pytest.fixture(scope="session")
+def run_in() -> Run:
+    """Run Python code in a folder, in a process of its own: what it imports leaves this one alone."""
 
-    def run(code: str, *arguments: str, timeout: float = 120, **environment: str) -> Run:
-        script = tmp_path / "script.py"
-        script.write_text(code)
+    def run(folder: Path, code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         return subprocess.run(
-            [sys.executable, str(script), *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            [sys.executable, "-c", code, *arguments],
+            cwd=folder,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths), **environment},
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=200,
             check=False,
         )
 
