@@ -110,7 +110,7 @@ class _Redirected:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._shown = 0
+        self._shown = path.stat().st_size
 
     def show(self) -> None:
         with self._path.open(encoding="utf-8", errors="replace") as file:
