@@ -319,7 +319,11 @@ class Backend(ABC):
 
     @abstractmethod
     def cancel(self, task: int, attempt: int, worker: int | None, *, force: bool) -> None:
-        """Withdraw an attempt that has not begun (`Skipped`); with `force` kill its worker."""
+        """Withdraw an attempt that has not begun (`Skipped`); with `force` kill the worker that runs it.
+
+        With `force`, an attempt that has ended meanwhile is `Spared`: the core gives its worker no work before it
+        hears that, or `WorkerDown`.
+        """
 
     @abstractmethod
     def stop(self, deadline: float, *, detach: bool = False) -> None:

@@ -21,6 +21,7 @@ from parallactic.backend import (
     RunContext,
     Settings,
     Skipped,
+    Spared,
     WorkerDown,
     WorkerUp,
     usable_cores,
@@ -158,6 +159,9 @@ class WorkerThread(threading.Thread):
                     return
             if force and self._running == key:
                 self._interrupt()
+            elif force:
+                # It has just ended by itself.
+                self._emit(Spared(self._number, self._epoch))
 
     def _interrupt(self) -> None:
         """Raise an exception in this thread; Python does so between two bytecodes."""

@@ -25,6 +25,7 @@ from parallactic.backend import (
     RunContext,
     Settings,
     Skipped,
+    Spared,
     WorkerDown,
     WorkerUp,
     usable_cores,
@@ -152,10 +153,15 @@ class SerialBackend(Backend):
                     self._queue.remove(envelope)
                     self._emit(Skipped(task, attempt, worker or 0))
                     return
-            if force and self._running is not None:
+            if not force:
+                return
+            if self._running is not None:
                 running, thread = self._running
                 if (running.task, running.attempt) == (task, attempt):
                     _interrupt(thread)
+                    return
+            number = worker or 0
+            self._emit(Spared(number, self._infos[number].epoch))
 
     def stop(self, deadline: float, *, detach: bool = False) -> None:
         """Interrupt what runs, and wait for its end as long as the deadline allows."""

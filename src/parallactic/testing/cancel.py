@@ -161,6 +161,8 @@ class CancelContract(Contract):
         settles(lambda: behind[3].running(), 0.5)
         assert behind[1].cancel(force=True)
         assert behind[3].cancel(force=True)
+        gone = {behind[1].task, behind[3].task}
+        until(lambda: not gone & {task.id for task in ex.status().tasks}, self.patience, "they are withdrawn")
         assert not head.done()
         release.touch()
         assert head.result(self.patience) == pid
