@@ -65,10 +65,12 @@ def test_a_stopped_server_times_out_and_recovers(servers):
     assert (response["status"], response["successful"]) == ("response received", True)
 
 
-def test_a_dead_server_is_answered_for_and_replaced(servers):
+def test_a_dead_server_is_answered_for_and_replaced(servers, tmp_path):
     client = servers()
-    numbers = client.push_command_request("time.sleep(60)", False, 1)
-    client.wait_for_command_request_sent(numbers)
+    # What had not begun when its server died would begin on the next.
+    begun = tmp_path / "begun"
+    numbers = client.push_command_request("os.mkdir(begun); time.sleep(60)", False, 1, {"begun": str(begun)})
+    until(begun.exists)
     before = pid_of(1)
     os.kill(before, signal.SIGKILL)
     (response,) = client.get_command_response(numbers, True)
