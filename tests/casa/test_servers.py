@@ -109,8 +109,8 @@ def test_silence_cannot_be_shorter_than_the_signs():
 
 def test_a_busy_server_says_what_it_does(servers):
     client = servers()
-    client.push_command_request("time.sleep(1)", False, 2)
-    until(lambda: client.get_server_status(2)["command"] == "time.sleep(1)")
+    client.push_command_request("time.sleep(30)", False, 2)
+    until(lambda: client.get_server_status(2)["command"] == "time.sleep(30)")
     status = client.get_server_status()
     assert (status[2]["busy"], status[1]["busy"], status[2]["timeout"]) == (True, False, False)
     assert abs(status[2]["command_start_time"] - time.time()) < 5
@@ -120,7 +120,7 @@ def test_a_busy_server_says_what_it_does(servers):
     assert client.get_command_response(waiting, False, True) == []
     table = MPIInterface().get_status()
     assert len(table) == 3
-    assert table[1][4] == "time.sleep(1)"
+    assert table[1][4] == "time.sleep(30)"
 
 
 def test_stopping_is_final_and_waits_for_what_was_requested(servers, tmp_path):
@@ -161,7 +161,7 @@ def test_a_command_cannot_have_servers(servers):
     assert client.push_command_request(command, True, 2)[0]["ret"].endswith(":MPIServer-2")
 
 
-def test_the_cluster_of_tclean(servers):
+def test_the_cluster_of_tclean(servers, tmp_path):
     servers()
     interface = MPIInterface.getCluster()
     cluster = interface._cluster
@@ -175,8 +175,11 @@ def test_the_cluster_of_tclean(servers):
     assert cluster.pull("a", [1, 2]) == {1: 34, 2: 33}
     cluster.pgc({1: "y = 3", 2: "y = 'b'"})
     assert cluster.pull("y") == {1: 3, 2: "b"}
-    numbers = interface.do_and_record("time.sleep(0.2)", 1)
+    gate = tmp_path / "gate"
+    cluster.push({"gate": str(gate)}, 1)
+    numbers = interface.do_and_record("while not os.path.exists(gate): time.sleep(0.01)", 1)
     assert not cluster.check_job(numbers)
+    gate.touch()
     until(lambda: cluster.check_job(numbers))
     failing = cluster.odo("1/0", [1, 2])
     with pytest.raises(ParallacticError, match=r"server 1: [\s\S]*ZeroDivisionError"):
