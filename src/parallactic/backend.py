@@ -321,8 +321,8 @@ class Backend(ABC):
     def cancel(self, task: int, attempt: int, worker: int | None, *, force: bool) -> None:
         """Withdraw an attempt that has not begun (`Skipped`); with `force` kill the worker that runs it.
 
-        With `force`, an attempt that has ended meanwhile is `Spared`: the core gives its worker no work before it
-        hears that, or `WorkerDown`.
+        With `force`, an attempt that has ended meanwhile is `Spared`: the core gives its worker no work
+        before it hears that, or `WorkerDown`.
         """
 
     @abstractmethod
