@@ -12,7 +12,6 @@ from typing import Any
 
 import psutil
 
-from parallactic.executor import Executor
 from parallactic.testing import tasks
 from parallactic.testing.base import Contract, Start
 from parallactic.testing.engine import Engine
