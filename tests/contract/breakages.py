@@ -568,7 +568,7 @@ def careless(patch: Patch) -> None:
     def accept(sock: socket.socket, key: bytes) -> None:
         sock.setblocking(True)
         message = sock.recv(65536, socket.MSG_PEEK)
-        if message.startswith(b"\x80"):
+        if message.startswith(b"\x80\x04\x95"):  # as a pickle does; one byte alone begins one nonce in 256
             pickle.loads(message)
         whole(sock, key)
 
