@@ -16,7 +16,14 @@ from parallactic.errors import InvalidSpec
 
 pytest_plugins = ["pytester"]
 
+# Imported here, or every run inside a test would import the whole suite anew.
+CONTRACT = testing.BackendContract
+
 SOURCE = Path(__file__).with_name("threads_backend.py")
+
+# Other plug-ins have nothing to do with the contract, and some take seconds to load. What is broken may well
+# raise in a thread.
+QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:threadexception", "-p", "no:unraisableexception")
 
 FILE = """
 from parallactic.testing import BackendContract
@@ -29,6 +36,11 @@ class TestToy(BackendContract):
 """
 
 
+@pytest.fixture(autouse=True)
+def without_other_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
 @pytest.fixture(autouse=True, scope="module")
 def threads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with installed(tmp_path_factory.mktemp("site"), "threads", "threads_backend:ThreadsBackend", SOURCE):
@@ -39,8 +51,7 @@ def run(pytester: pytest.Pytester, backend: str, tests: Sequence[str], **limits:
     """Run tests of the contract in this process; return the outcome of each."""
     pytester.makepyfile(test_toy=FILE.format(backend=backend, **limits))
     wanted = [f"test_toy.py::TestToy::{test}" for test in tests]
-    quiet = ("-q", "-p", "no:cacheprovider", "-p", "no:timeout", "-p", "no:threadexception")
-    record = pytester.inline_run(*wanted, *quiet, "-p", "no:unraisableexception")
+    record = pytester.inline_run(*wanted, *QUIET)
     outcomes: dict[str, str] = {}
     for report in record.getreports("pytest_runtest_logreport"):
         name = report.nodeid.rpartition("::")[2].partition("[")[0]
@@ -68,7 +79,7 @@ def test_no_test_of_one_part_hides_that_of_another() -> None:
     parts = [getattr(testing, name) for name in testing.__all__ if name.endswith("Contract")]
     names = [name for part in parts for name in vars(part) if name.startswith("test_")]
     assert len(names) == len(set(names))
-    assert {name for name in dir(testing.BackendContract) if name.startswith("test_")} == set(names)
+    assert {name for name in dir(CONTRACT) if name.startswith("test_")} == set(names)
 
 
 @pytest.mark.parametrize("backend", ["serial", "threads", "multiprocessing"])
@@ -123,8 +134,7 @@ class TestSelection:
         monkeypatch.setenv("CI", ci)
         test = "test_order_a_failed_task_does_not_stop_its_lane"
         pytester.makepyfile(test_toy=FILE.format(backend="threads", patience=1, linger=1, bound=1))
-        quiet = ("-rs", "-p", "no:cacheprovider", "-p", "no:timeout")
-        record = pytester.inline_run(f"test_toy.py::TestToy::{test}", *quiet)
+        record = pytester.inline_run(f"test_toy.py::TestToy::{test}", "-rs", *QUIET[1:])
         reports = [report.outcome for report in record.getreports("pytest_runtest_logreport")]
         assert reports[0] == expected
         shown = capsys.readouterr().out

@@ -17,6 +17,7 @@ The names below are imported at first use: workers import `parallactic.testing.t
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ _HOME = {
     "selected_backends": "engine",
 }
 
-_ASSERTING = sorted({*_HOME.values(), "leftovers", "scripts", "waiting"} - {"engine"})
+_ASSERTING = [f"parallactic.testing.{name}" for name in {*_HOME.values(), "leftovers", "scripts", "waiting"}]
 
 __all__ = [
     "BackendContract",
@@ -97,7 +98,7 @@ def __getattr__(name: str) -> Any:
     import pytest
 
     # The assertions of the suite show their values, as those of a test file do.
-    pytest.register_assert_rewrite(*(f"parallactic.testing.{module}" for module in _ASSERTING))
+    pytest.register_assert_rewrite(*(name for name in _ASSERTING if name not in sys.modules))
     value = getattr(import_module(f"parallactic.testing.{_HOME[name]}"), name)
     globals()[name] = value
     return value

@@ -55,7 +55,8 @@ class Snapshot:
 
     def assert_nothing_left(self, seconds: float = 5.0) -> None:
         """Fail if something is left after `seconds`; what is on its way out may take its time."""
-        settles(lambda: not self.left(), 0.2)
+        if settles(lambda: not self.left(), 0.05):
+            return
         gc.collect()
         settles(lambda: not self.left(), seconds)
         left = self.left()

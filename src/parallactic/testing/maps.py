@@ -119,7 +119,7 @@ class MapContract(Contract):
     def test_map_item_over_its_time_is_the_only_one(self, start: Start) -> None:
         """The items before it are there."""
         ex = start()
-        results = ex.options(timeout=0.4).map(time.sleep, [0.0, 0.0, 3.0])
+        results = ex.options(timeout=0.4).map(time.sleep, [0.0, 0.0, 1.5])
         assert [next(results), next(results)] == [None, None]
         with pytest.raises(TaskTimeout):
             next(results)
