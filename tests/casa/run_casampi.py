@@ -26,5 +26,8 @@ if __name__ == "__main__":
     spec.loader.exec_module(module)
     suite = unittest.defaultTestLoader.loadTestsFromNames(names, module)
     result = unittest.TextTestRunner(verbosity=2).run(suite)
-    problems = [str(case) for case, _ in (*result.failures, *result.errors, *result.skipped)]
+    problems = [
+        case.id().removeprefix("test_casampi.")
+        for case, _ in (*result.failures, *result.errors, *result.skipped)
+    ]
     Path("outcome.json").write_text(json.dumps({"ran": result.testsRun, "not passed": problems}))
