@@ -7,8 +7,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import break_running  # noqa: F401  (fills the list)
+import break_surroundings  # noqa: F401
 import pytest
-from breakages import BREAKAGES, SEMANTICS, Breakage
+from breakage import BREAKAGES, SEMANTICS, Breakage
 from third_party import installed
 
 from parallactic import testing
