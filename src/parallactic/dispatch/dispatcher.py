@@ -328,7 +328,11 @@ class Dispatcher(Reactor):
         worker.done += 1
         if task.state is State.DONE:
             return
-        if outcome.ok:
+        limits = [limit for limit in (task.spec.timeout, task.spec.walltime) if limit is not None]
+        if limits and outcome.stats.wall > min(limits):
+            # A call that held the interpreter lock kept this thread from noticing in time.
+            self._attempt_failed(task, time_error(task, worker), worker, outcome.stats)
+        elif outcome.ok:
             self._succeed(task, outcome.payload, outcome.stats, worker)
         else:
             error = remote_error(outcome.payload, task, worker)
