@@ -7,6 +7,8 @@ import queue
 import threading
 from collections.abc import Callable
 
+from parallactic.threads import start_in_background
+
 __all__ = ["Callbacks"]
 
 _log = logging.getLogger(__name__)
@@ -28,7 +30,7 @@ class Callbacks:
             with self._lock:
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                    self._thread.start()
+                    start_in_background(self._thread)
 
     def is_current(self) -> bool:
         """Tell whether this is that thread."""

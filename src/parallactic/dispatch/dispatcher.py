@@ -114,7 +114,7 @@ class Dispatcher(Reactor):
 
     def begin(self) -> None:
         """Start the backend and the loop."""
-        self.thread.start()
+        self.start()
         self.call(self._begin)
         if self._inline:
             self.drive()
@@ -130,10 +130,7 @@ class Dispatcher(Reactor):
     def run_here(self, tasks: list[Task]) -> None:
         """Run tasks of an inline backend on this thread, unless they must wait for something."""
         if self.drive(lambda: any(task.state is State.RUNNING for task in tasks)):
-            self._runner.put(self._drive_all)
-
-    def _drive_all(self) -> None:
-        self.drive()
+            self._runner.put(self.drive_all)
 
     def runs_task_here(self) -> bool:
         """Tell whether this thread is inside a task of this run."""
@@ -215,7 +212,7 @@ class Dispatcher(Reactor):
             self._backend.launch(batch)
             if self._inline and threading.current_thread() is self.thread:
                 # No submit is on the line to run them, and this thread must stay free to cancel.
-                self._runner.put(self._drive_all)
+                self._runner.put(self.drive_all)
         if self._inline or not self._ledger.tasks or now >= self._journal.due:
             self._journal.flush()
         if self._closing and not self._ledger.tasks and not self.inbox:

@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from parallactic.threads import hear_signals, start_in_background
+
 __all__ = ["Reactor"]
 
 
@@ -30,6 +32,10 @@ class Reactor:
         self._wake_lock = threading.Lock()
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.finished = False
+
+    def start(self) -> None:
+        """Start the thread."""
+        start_in_background(self.thread)
 
     def call(self, function: Callable[..., None], *args: Any) -> None:
         """Call a function soon, on the thread that has the turn."""
@@ -152,3 +158,9 @@ class Reactor:
             if self.inbox:
                 # Ctrl-C ended this early; what it left is the thread's to do.
                 self.wake()
+
+    def drive_all(self) -> None:
+        """Do what can be done now, on a background thread."""
+        # What a task starts must hear Ctrl-C.
+        hear_signals()
+        self.drive()

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from parallactic.threads import start_in_background
 from parallactic.wire import auth
 from parallactic.wire.hello import Hello, receive_hello
 
@@ -52,7 +53,7 @@ class Listener:
         """Begin to listen."""
         self._socket.bind(self.address)
         self._socket.listen(128)
-        self._thread.start()
+        start_in_background(self._thread)
 
     def taken(self, sock: socket.socket) -> None:
         """Leave a socket to the caller."""
@@ -86,9 +87,11 @@ class Listener:
                     return
                 self._guests.add(sock)
             # A stranger who says nothing must not keep workers waiting.
-            threading.Thread(
-                target=self._shake_hands, args=(sock,), name="parallactic-welcome", daemon=True
-            ).start()
+            start_in_background(
+                threading.Thread(
+                    target=self._shake_hands, args=(sock,), name="parallactic-welcome", daemon=True
+                )
+            )
 
     def _shake_hands(self, sock: socket.socket) -> None:
         try:

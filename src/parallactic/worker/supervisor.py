@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+from parallactic.threads import hear_signals
 from parallactic.wire import auth
 from parallactic.wire.hello import ROLE_LOOP, ROLE_SUPERVISOR, call_client
 from parallactic.worker.started import StartedPage
@@ -55,6 +56,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until the client says so or is gone; return the exit code."""
+        hear_signals()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._spawn()
         next_beat = time.monotonic()
