@@ -8,7 +8,7 @@ from one thread, the dispatcher's, and must not block; events may be emitted fro
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self
@@ -25,6 +25,7 @@ __all__ = [
     "Backend",
     "Broken",
     "Capabilities",
+    "Check",
     "Emit",
     "Event",
     "Finished",
@@ -100,6 +101,28 @@ class Availability:
     ok: bool
     detail: str
     hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at for a person whose run does not work.
+
+    Parameters
+    ----------
+    name
+        What was looked at, in a word or two.
+    state
+        A ``warning`` lets tasks run, with less speed or safety; with a ``failure`` they do not run.
+    found
+        What there is.
+    advice
+        What to do; empty if all is well.
+    """
+
+    name: str
+    state: Literal["ok", "warning", "failure"]
+    found: str
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +313,21 @@ class Backend(ABC):
     @abstractmethod
     def available(cls) -> Availability:
         """Tell whether this backend can be used here, without starting anything."""
+
+    @classmethod
+    def diagnose(cls, settings: Any) -> Iterator[Check]:
+        """Look at what this engine alone has: its libraries, its launchers, its daemons.
+
+        Called before any worker is started, also where `available` says no. What every engine has in common
+        (hosts, folder, locks, ports) is looked at by tasks on the workers, once these run. What may hang must
+        have a limit.
+
+        Parameters
+        ----------
+        settings
+            An instance of the class's own `Settings`.
+        """
+        yield from ()
 
     @property
     @abstractmethod
