@@ -8,12 +8,12 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:  # a supervisor imports this module and must stay small
     from parallactic.wire.payload import Buffer
 
-__all__ = ["Channel", "Message"]
+__all__ = ["Channel", "Lane", "Message"]
 
 _HEADER = struct.Struct("<BBHIQ")  # kind, descriptors, buffers, bytes of control, bytes in all
 _SIZE = struct.Struct("<Q")
@@ -29,6 +29,27 @@ class Message(NamedTuple):
     control: bytes
     buffers: tuple[bytearray, ...]
     fds: tuple[int, ...]
+
+
+class Lane(Protocol):
+    """Messages to and from one process, whatever carries them."""
+
+    def queue(
+        self, kind: int, control: bytes, buffers: Sequence[Buffer] = (), fds: Sequence[int] = ()
+    ) -> None:
+        """Put a message into the outgoing queue."""
+
+    def flush(self) -> bool:
+        """Send what can be sent without waiting; return whether nothing is left.
+
+        Raises
+        ------
+        OSError
+            If the other end has hung up.
+        """
+
+    def drain(self) -> list[Message]:
+        """Return all that a peer sent before it died."""
 
 
 class Channel:

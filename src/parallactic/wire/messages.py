@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from parallactic.wire.codec import Function
 from parallactic.wire.envelopes import Envelope, Outcome, Stats
-from parallactic.wire.framing import Channel, Message
+from parallactic.wire.framing import Channel, Lane, Message
 from parallactic.wire.memory import SharedBlock
 from parallactic.wire.payload import Buffer, Input, Payload
 
@@ -59,7 +59,7 @@ def _unpack(parts: Parts, buffers: list[bytearray], fds: list[int]) -> Payload:
 class Outbox:
     """The client's side of one worker: what to send, and what that worker already has."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Lane) -> None:
         self.channel = channel
         self._digests: set[bytes] = set()
         self._kept: set[int] = set()
