@@ -12,6 +12,7 @@ import typer
 from parallactic import __version__
 from parallactic.cli.casa import casa
 from parallactic.cli.console import Json, guarded, show
+from parallactic.cli.doctor import doctor
 from parallactic.cli.flagversions import flagversions
 from parallactic.cli.history import status, timeline
 from parallactic.cli.tasks import RUNNING, Backend, Workers, add_task, marked_up
@@ -67,6 +68,7 @@ def make_app(words: Sequence[str] = ()) -> typer.Typer:
     app.command("timeline", rich_help_panel=RECIPES, no_args_is_help=True)(timeline)
     app.command("casa", rich_help_panel="CASA", no_args_is_help=True)(casa)
     app.command("backends", rich_help_panel=ABOUT)(_backends)
+    app.command("doctor", rich_help_panel=ABOUT)(doctor)
     return app
 
 
