@@ -112,17 +112,20 @@ class Check:
     name
         What was looked at, in a word or two.
     state
-        A ``warning`` lets tasks run, with less speed or safety; with a ``failure`` they do not run.
+        A ``warning`` costs speed or safety; with a ``failure`` something does not work.
     found
         What there is.
     advice
         What to do; empty if all is well.
+    fatal
+        No worker can be had before this is put right, and to try it may hang.
     """
 
     name: str
     state: Literal["ok", "warning", "failure"]
     found: str
     advice: str = ""
+    fatal: bool = False
 
 
 @dataclass(frozen=True, slots=True)

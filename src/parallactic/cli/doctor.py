@@ -88,7 +88,7 @@ def _checks(name: str, workers: int | None, folder: Path, seconds: float) -> Ite
     yield from check_python()
     own = list(_engine(name, workers))
     yield from own
-    broken = [check for check in own if check.state == "failure"]
+    broken = [check for check in own if check.fatal]
     measured = measure()
     seen = set()
     if broken:
@@ -113,12 +113,13 @@ def _engine(name: str, workers: int | None) -> Iterator[Check]:
         kind = registry.backends()[name].load()
     except ImportError as error:
         hint = registry.PLANNED.get(name, "install what it imports")
-        yield Check("backend", "failure", f"{name} cannot be loaded: {error}", f"{hint}.")
+        yield Check("backend", "failure", f"{name} cannot be loaded: {error}", f"{hint}.", fatal=True)
         return
     found = kind.available()
-    yield Check(
-        "backend", "ok" if found.ok else "failure", f"{name}: {found.detail}", "" if found.ok else found.hint
-    )
+    if found.ok:
+        yield Check("backend", "ok", f"{name}: {found.detail}")
+    else:
+        yield Check("backend", "failure", f"{name}: {found.detail}", found.hint, fatal=True)
     values, origin = read_configuration().settings_for(name)
     if workers is not None:
         values["workers"] = workers
