@@ -164,7 +164,7 @@ def ignore_failed_inputs(patch: Patch) -> None:
 @breaks(4, "a death is never reported", "multiprocessing",
         "a_killed_worker_is_noticed", "the_pool_is_whole_again")  # fmt: skip
 def silent_death(patch: Patch) -> None:
-    ignoring(WorkerProcess, "_worker_ended")(patch)
+    ignoring(WorkerProcess, "worker_ended")(patch)
 
 
 @breaks(4, "nobody listens to heartbeats", "multiprocessing", "a_stopped_worker_is_unresponsive_and_recovers")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import random
 import threading
 import time
@@ -128,15 +129,18 @@ class CancelContract(Contract):
         """
         ex = start()
         native = engine.capabilities.kills_native_code
-        function, seconds = (tasks.nap_in_c, 30.0) if native else (tasks.sleep_in_c, 0.3)
-        ended, release = tmp_path / "ended", tmp_path / "release"
+        ended, release, call = tmp_path / "ended", tmp_path / "release", tmp_path / "call"
+        os.mkfifo(call)
+        writer = os.open(call, os.O_RDWR)  # who reads waits until it is closed
+        function, until_when = (tasks.nap_in_c, 30.0) if native else (tasks.wait_in_c, str(call))
         bystander = None
         if not engine.inline:
             bystander = ex.target(1).submit(tasks.write_and_wait, str(tmp_path / "by"), str(release))
-        future = go(ex.target(0), function, seconds, str(tmp_path / "started"), str(ended))
+        future = go(ex.target(0), function, until_when, str(tmp_path / "started"), str(ended))
         pid_in(tmp_path / "started", self.patience)
         assert future.cancel(force=True)
         assert future.cancelled()
+        os.close(writer)
         until(lambda: worker_status(ex, 0).epoch == 1, self.patience, "the worker is replaced")
         assert ex.target(0).submit(tasks.where).result(self.patience)[:2] == (0, 1)
         assert future.cancelled()

@@ -11,7 +11,7 @@ from parallactic.errors import WorkerLost
 from parallactic.testing import tasks
 from parallactic.testing.base import Contract, Start
 from parallactic.testing.engine import Engine
-from parallactic.testing.waiting import go, pid_in, until, worker_status
+from parallactic.testing.waiting import go, pid_in, undisturbed, until, worker_status
 
 __all__ = ["LivenessContract"]
 
@@ -25,21 +25,25 @@ class LivenessContract(Contract):
         if not engine.capabilities.isolation:
             assert {worker.pid for worker in ex.status().workers} == {os.getpid()}
             return
-        seconds = []
-        for number in range(3):
-            started, never = str(tmp_path / f"started-{number}"), str(tmp_path / "never")
-            future = ex.target(0).submit(tasks.write_and_wait, started, never)
-            pid = pid_in(tmp_path / f"started-{number}", self.patience)
+
+        def attempt(number: int) -> bool:
+            started = tmp_path / f"started-{number}"
+            future = ex.target(0).submit(tasks.write_and_wait, str(started), str(tmp_path / "never"))
+            pid = pid_in(started, self.patience)
             begin = time.perf_counter()
             os.kill(pid, signal.SIGKILL)
             error = future.exception(self.patience)
-            seconds.append(time.perf_counter() - begin)
+            seconds = time.perf_counter() - begin
             assert isinstance(error, WorkerLost)
             assert error.cause == "signal"
             until(lambda: worker_status(ex, 0).state == "idle", self.patience, "the worker is replaced")
-        assert min(seconds) < engine.notice_seconds, f"noticed after {seconds} s"
-        # The host may be busy with something else for a moment, but not three times.
-        assert sorted(seconds)[1] < engine.notice_seconds, f"noticed after {seconds} s"
+            return seconds < engine.notice_seconds
+
+        # The first worker and one that replaced another.
+        undisturbed(attempt, f"a death is noticed within {engine.notice_seconds} s")
+        undisturbed(
+            lambda number: attempt(3 + number), f"the next death is, within {engine.notice_seconds} s"
+        )
 
     def test_liveness_the_pool_is_whole_again(self, engine: Engine, start: Start, tmp_path: Path) -> None:
         """A worker that dies is replaced: as many workers as before, the new one with the next epoch."""
@@ -124,16 +128,20 @@ class LivenessContract(Contract):
     ) -> None:
         """A task that keeps the interpreter lock in C for several beats is neither unresponsive nor lost."""
         ex = start()
-        started = tmp_path / "started"
-        future = go(ex.target(0), tasks.nap_in_c, 1.8, str(started))
-        pid = pid_in(started, self.patience)
-        states = set()
-        while not future.done():
-            states.add(worker_status(ex, 0).state)
-            time.sleep(0.05)
-        assert states <= {"busy", "idle"}
-        assert future.result(self.patience) == "slept"
-        assert ex.target(0).submit(tasks.where).result(self.patience) == (0, 0, pid)
+
+        def attempt(number: int) -> bool:
+            started = tmp_path / f"started-{number}"
+            future = go(ex.target(0), tasks.nap_in_c, 1.8, str(started))
+            pid = pid_in(started, self.patience)
+            states = set()
+            while not future.done():
+                states.add(worker_status(ex, 0).state)
+                time.sleep(0.05)
+            assert future.result(self.patience) == "slept"
+            assert ex.target(0).submit(tasks.where).result(self.patience) == (0, 0, pid)
+            return states <= {"busy", "idle"}
+
+        undisturbed(attempt, "a worker that is deaf in C for 1.8 s is busy, not unresponsive")
 
     def test_liveness_a_death_releases_those_who_wait_for_its_result(
         self, engine: Engine, start: Start, tmp_path: Path

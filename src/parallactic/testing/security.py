@@ -15,7 +15,7 @@ import psutil
 from parallactic.testing import tasks
 from parallactic.testing.base import Contract, Start
 from parallactic.testing.engine import Engine
-from parallactic.testing.waiting import settles
+from parallactic.testing.waiting import until
 
 __all__ = ["SecurityContract"]
 
@@ -144,7 +144,8 @@ class SecurityContract(Contract):
         start(run_dir=folder)
         (key_file,) = folder.glob("key-*")
         assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
-        assert settles(lambda: not (folder / "journal.jsonl").stat().st_mode & 0o077, 1.0)
+        journal = folder / "journal.jsonl"
+        until(lambda: not journal.stat().st_mode & 0o077, self.patience, "the journal is private")
 
 
 def _doors() -> Iterator[tuple[socket.AddressFamily, Any]]:

@@ -37,9 +37,9 @@ __all__ = [
     "read",
     "segfault",
     "sleep_and_append",
-    "sleep_in_c",
     "spin",
     "spin_at_first",
+    "wait_in_c",
     "wait_somewhere",
     "where",
     "worker_and_value",
@@ -140,12 +140,12 @@ def nap_in_c(seconds: float, started: str = "", ended: str = "") -> str:
     return "slept"
 
 
-def sleep_in_c(seconds: float, started: str, ended: str) -> str:
-    """Spend the time inside a C call that lets other threads run, deaf to exceptions until its end."""
+def wait_in_c(fifo: str, started: str, ended: str) -> str:
+    """Read a FIFO until its writers close it, in a C call that lets other threads run, deaf to exceptions."""
     announce(started)
-    time.sleep(seconds)
+    said = Path(fifo).read_text()
     announce(ended)
-    return "slept"
+    return said
 
 
 def exit_now(code: int, last_words: str = "") -> None:

@@ -15,7 +15,19 @@ from parallactic.future import Future
 from parallactic.status import WorkerStatus
 from parallactic.testing import tasks
 
-__all__ = ["Place", "all_up", "go", "lines", "pid_in", "settles", "until", "worker_status"]
+__all__ = [
+    "Place",
+    "all_up",
+    "go",
+    "lines",
+    "pid_in",
+    "settles",
+    "undisturbed",
+    "until",
+    "worker_status",
+]
+
+_ATTEMPTS = 3
 
 
 class Place(Protocol):
@@ -39,17 +51,37 @@ def go(place: Place, function: Callable[..., Any], *args: Any) -> Future:
 def settles(condition: Callable[[], Any], seconds: float) -> bool:
     """Tell whether a condition comes true within some seconds."""
     end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
+    while True:
+        # Read before the condition, so that a host that stood still in between has its last look.
+        late = time.monotonic() > end
+        if condition():
+            return True
+        if late:
             return False
         time.sleep(0.002)
-    return True
 
 
 def until(condition: Callable[[], Any], seconds: float, what: str) -> None:
     """Wait for a condition; fail if it does not come true."""
     if not settles(condition, seconds):
         pytest.fail(f"after {seconds:g} s still not: {what}")
+
+
+def undisturbed(attempt: Callable[[int], bool], promise: str) -> None:
+    """Try up to three times what a host that stands still for seconds can spoil; fail if it always is.
+
+    A promise about time is kept by the code or not; a busy host breaks it now and then, a fault every time.
+
+    Parameters
+    ----------
+    attempt
+        Called with its number, 0, 1, 2, until it returns that all was in time. What no delay can spoil it
+        asserts itself.
+    promise
+        What did not come true, for the failure.
+    """
+    if not any(attempt(number) for number in range(_ATTEMPTS)):
+        pytest.fail(f"in none of {_ATTEMPTS} attempts: {promise}")
 
 
 def pid_in(path: Path, seconds: float) -> int:
