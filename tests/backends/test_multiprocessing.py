@@ -19,7 +19,7 @@ import pytest
 from parallactic.errors import BackendUnavailable, InvalidSpec, WorkerLost
 from parallactic.executor import Executor
 from parallactic.testing import tasks
-from parallactic.testing.waiting import all_up, go, pid_in, settles, until, worker_status
+from parallactic.testing.waiting import all_up, go, pid_in, settles, undisturbed, until, worker_status
 
 PATIENCE = 30.0
 
@@ -81,20 +81,25 @@ class TestProcesses:
     def test_a_supervisor_that_is_killed_takes_its_worker_along(self, start: Start, tmp_path: Path) -> None:
         """And both are replaced, within half a second of notice; the bystander does not care."""
         ex = start()
-        started, never = tmp_path / "started", tmp_path / "never"
         bystander = worker_status(ex, 1)
-        future = ex.target(0).submit(tasks.write_and_wait, str(started), str(never))
-        worker = psutil.Process(pid_in(started, PATIENCE))
-        begin = time.perf_counter()
-        _supervisor_of(worker.pid).send_signal(signal.SIGKILL)
-        error = future.exception(PATIENCE)
-        assert time.perf_counter() - begin < 0.5
-        assert isinstance(error, WorkerLost)
-        until(lambda: worker_status(ex, 0).epoch == 1, PATIENCE, "the worker is replaced")
-        all_up(ex, PATIENCE)
-        assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
-        assert ex.target(0).submit(tasks.where).result(PATIENCE)[:2] == (0, 1)
-        assert worker_status(ex, 1).pid == bystander.pid
+
+        def attempt(number: int) -> bool:
+            started, never = tmp_path / f"started-{number}", tmp_path / "never"
+            future = ex.target(0).submit(tasks.write_and_wait, str(started), str(never))
+            worker = psutil.Process(pid_in(started, PATIENCE))
+            begin = time.perf_counter()
+            _supervisor_of(worker.pid).send_signal(signal.SIGKILL)
+            error = future.exception(PATIENCE)
+            seconds = time.perf_counter() - begin
+            assert isinstance(error, WorkerLost)
+            until(lambda: worker_status(ex, 0).epoch == number + 1, PATIENCE, "the worker is replaced")
+            all_up(ex, PATIENCE)
+            assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+            assert ex.target(0).submit(tasks.where).result(PATIENCE)[:2] == (0, number + 1)
+            assert worker_status(ex, 1).pid == bystander.pid
+            return seconds < 0.5
+
+        undisturbed(attempt, "the death of a supervisor is noticed within 0.5 s")
 
     def test_a_supervisor_that_is_stopped_is_silent_and_recovers(self, start: Start) -> None:
         """No beats, no new work; nobody is lost."""

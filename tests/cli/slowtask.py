@@ -11,9 +11,11 @@ from parallactic.tasks.base import ExecutorLike, TaskResult, run_units, task, us
 
 
 def nap(unit: int, folder: str, seconds: float) -> int:
-    """Say who works, and sleep without the GIL's help."""
+    """Say who works, and sleep, until there is a file "enough" at the latest."""
     Path(folder, f"busy-{unit}-{os.getpid()}").touch()
-    time.sleep(seconds)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not Path(folder, "enough").exists():
+        time.sleep(0.02)
     Path(folder, f"rested-{unit}").touch()
     return unit
 
@@ -34,7 +36,7 @@ def slow(
     outputvis
         The product.
     units, seconds
-        How many units, and how long each takes.
+        How many units, and the most that each takes.
     writes
         Whether the units claim to write in place.
     """

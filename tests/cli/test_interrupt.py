@@ -95,15 +95,20 @@ def test_interrupted_in_mid_step(
 
 
 def test_a_running_writer_may_finish(tmp_path: Path, start: Start) -> None:
-    process = _start(
-        tmp_path, "slow", "out", "--writes", "--seconds", "1.5", "--units", "6", "--workers", "2"
-    )
+    process = start("slow", "out", "--writes", "--units", "6", "--workers", "2")
     _wait_for(tmp_path, "busy-*", 2)
     family = {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
-    assert "letting 2 writing task(s) finish" in err
+    assert process.stderr is not None
+    said = ""
+    while line := process.stderr.readline():
+        said += line
+        if "letting 2 writing task(s) finish" in line:
+            break
+    (tmp_path / "enough").touch()
+    _, rest = process.communicate(timeout=30)
+    assert process.returncode == 130, said + rest
+    assert "letting 2 writing task(s) finish" in said, said + rest
     assert sorted(path.name for path in tmp_path.glob("rested-*")) == ["rested-0", "rested-1"]
     assert not (tmp_path / "out").exists()
     _nobody_left(family)
