@@ -15,6 +15,7 @@ from parallactic.cli.console import Json, guarded, show
 from parallactic.cli.doctor import doctor
 from parallactic.cli.flagversions import flagversions
 from parallactic.cli.history import status, timeline
+from parallactic.cli.submit import submit
 from parallactic.cli.tasks import RUNNING, Backend, Workers, add_task, marked_up
 from parallactic.cli.texts import LINES, PAGE, PAGE_END, RUN, RUN_END
 from parallactic.tasks import TASKS
@@ -64,6 +65,7 @@ def make_app(words: Sequence[str] = ()) -> typer.Typer:
         else:
             app.command(name, help=line, rich_help_panel=panel)(_not_asked_for)
     app.add_typer(flagversions(), name="flagversions", rich_help_panel="Flagging")
+    app.command("submit", rich_help_panel=RECIPES, no_args_is_help=True)(submit)
     app.command("status", rich_help_panel=RECIPES, no_args_is_help=True)(status)
     app.command("timeline", rich_help_panel=RECIPES, no_args_is_help=True)(timeline)
     app.command("casa", rich_help_panel="CASA", no_args_is_help=True)(casa)
