@@ -83,7 +83,7 @@ def test_settings_are_read_as_the_type_they_set(recipe: Path) -> None:
         ("[inputs]", "[input]", ["no table 'input'", "did you mean 'inputs'"]),
         ('name = "loud"', 'nam = "loud"', ["[recipe]", "'nam'", "did you mean 'name'"]),
         ('vis = "{vis}"', "", ["step 1 'shout'", "needs 'vis'"]),
-        ('vis = "{vis}"', 'vis = "ob.ms"', ["step 1 'shout'", "'vis'", "no MeasurementSet 'ob.ms'"]),
+        ('vis = "{vis}"', 'vis = "ob.ms"', ["step 1 'shout'", "'vis'", "no MeasurementSet 'ob.ms'."]),
         ("[[step]]", "[[step]", ["loud.toml is not TOML", "line"]),
     ],
 )
@@ -227,3 +227,18 @@ def test_a_parameter_called_as_a_key_of_the_step(data: Path) -> None:
         make_plan({"step": [{**table, "note": "y"}]})
     with pytest.raises(InvalidSpec, match=r"step 1 'first', key 'name'.*mark has no parameter 'name'"):
         make_plan({"step": [table]}, set=["first.parameters.name=3"])
+
+
+def test_steps_out_of_order_are_told_which_makes_what_they_need(data: Path) -> None:
+    steps = [{"task": "mark", "vis": "loud"}, {"task": "shout", "vis": "obs", "outputvis": "./loud"}]
+    with pytest.raises(InvalidSpec, match=r"'loud'; it is made by step 2 'shout', which comes later\."):
+        make_plan({"step": steps})
+    assert make_plan({"step": steps[::-1]}).steps[1].parameters["vis"] == "loud"
+    with pytest.raises(InvalidSpec, match=r"made by step 1 'shout', which is not among the steps to run\."):
+        make_plan({"step": steps[::-1]}, steps="mark")
+
+
+def test_a_calibration_table_that_nobody_makes_is_told_before_the_first_step(data: Path) -> None:
+    step = {"task": "apply", "vis": "obs", "gaintable": ["gain.cal"]}
+    with pytest.raises(InvalidSpec, match=r"'gaintable': there is no calibration table 'gain\.cal'\."):
+        make_plan({"step": [step]})

@@ -297,6 +297,7 @@ def test_every_backend_gives_the_same(
         ({"gaintable": []}, "at least one gaintable"),
         ({"gaintable": "g.call"}, r"did you mean 'g\.cal'"),
         ({"gaintable": "known.ms"}, "not a calibration table"),
+        ({"gaintable": "."}, "not a calibration table: it is not a casacore table"),
         ({"gaintable": "other.cal"}, "array of 7 antennas"),
         ({"gaintable": "renamed.cal"}, "another array"),
         ({"gaintable": "d.cal"}, "'D Jones', which is not there yet"),

@@ -25,7 +25,15 @@ from parallactic.measurementset.staging import staged
 from parallactic.measurementset.tables import file_error, is_table, opened
 from parallactic.spec import near_match
 
-__all__ = ["FlagVersion", "list_versions", "next_name", "restore_version", "save_version", "versions_folder"]
+__all__ = [
+    "FlagVersion",
+    "list_versions",
+    "next_name",
+    "require_writable_versions",
+    "restore_version",
+    "save_version",
+    "versions_folder",
+]
 
 _LIST = "FLAG_VERSION_LIST"
 _CHUNK_SAMPLES = 64 * 2**20
@@ -50,6 +58,23 @@ class FlagVersion:
 def versions_folder(ms: MeasurementSet) -> Path:
     """Return the folder of the flag versions of `ms`, which need not exist."""
     return Path(f"{ms.path}.flagversions")
+
+
+def require_writable_versions(ms: MeasurementSet) -> None:
+    """Check, before any work is done, that a version can be saved.
+
+    Raises
+    ------
+    InvalidSpec
+        If the folder of the versions is not writable by this user.
+    """
+    folder = versions_folder(ms)
+    place = folder if folder.exists() else folder.parent
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InvalidSpec(
+            f"the flags of {ms.path} cannot be saved before they are changed: {place} is not writable by "
+            "this user; change its permissions or give flagbackup=False."
+        )
 
 
 def list_versions(ms: MeasurementSet) -> list[FlagVersion]:

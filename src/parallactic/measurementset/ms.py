@@ -190,6 +190,29 @@ class MeasurementSet:
                 )
             raise InvalidSpec(f"{self.path} has no column {name}{near_match(name, present)}")
 
+    def require_writable(self, *columns: str) -> None:
+        """Check, before any work is done, that the set may be changed.
+
+        Parameters
+        ----------
+        columns
+            Columns that will be added where they are missing.
+
+        Raises
+        ------
+        InvalidSpec
+            If a table of a sub-MS, or its folder where a column is to be added, is not writable by this user.
+        """
+        adds = not set(columns) <= set(self.columns)
+        for subset in self.subsets:
+            places = [*([Path(subset)] if adds else []), *sorted(Path(subset).glob("table.*"))]
+            for place in places:
+                if not os.access(place, os.W_OK):
+                    raise InvalidSpec(
+                        f"{self.path} may not be changed: {place} is not writable by this user; change its "
+                        "permissions or work on a copy."
+                    )
+
     @property
     def has_virtual_model(self) -> bool:
         """Whether a sub-MS or its SOURCE table carries CASA's virtual model."""

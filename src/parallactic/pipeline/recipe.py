@@ -14,6 +14,7 @@ from typing import Any
 
 from parallactic.errors import InvalidSpec
 from parallactic.spec import near_match
+from parallactic.tasks.signature import from_toml
 
 __all__ = [
     "STEP_KEYS",
@@ -262,16 +263,16 @@ def _with_setting(recipe: Recipe, key: str, value: Any) -> Recipe:
                 "A step's parameter is set by step.parameter=value."
             )
         if isinstance(value, CommandText) and not isinstance(recipe.inputs[name], str):
-            value = _from_toml(value)
+            value = from_toml(value)
         return replace(recipe, inputs={**recipe.inputs, name: value})
     step = recipe.step(name)
     if parameter == "skip":
-        chosen = _from_toml(value) if isinstance(value, CommandText) else value
+        chosen = from_toml(value) if isinstance(value, CommandText) else value
         if not isinstance(chosen, bool):
             raise InvalidSpec(f"the setting {key}={value} must be true or false.")
         changed = replace(step, skip=chosen)
     elif parameter.startswith("resources."):
-        chosen = _from_toml(value) if isinstance(value, CommandText) else value
+        chosen = from_toml(value) if isinstance(value, CommandText) else value
         changed = replace(step, resources={**step.resources, parameter.removeprefix("resources."): chosen})
     elif parameter.startswith("parameters."):
         parameter = parameter.removeprefix("parameters.")
@@ -281,13 +282,6 @@ def _with_setting(recipe: Recipe, key: str, value: Any) -> Recipe:
     else:
         changed = replace(step, parameters={**step.parameters, parameter: value})
     return replace(recipe, steps=tuple(changed if item is step else item for item in recipe.steps))
-
-
-def _from_toml(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return str(text)
 
 
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")

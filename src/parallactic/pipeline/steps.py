@@ -32,8 +32,8 @@ __all__ = ["Plan", "PlannedStep", "make_plan", "selected_steps"]
 
 T = TypeVar("T")
 
-_INPUT = "vis"
-"""The parameter that names the data a step needs."""
+_INPUTS = {"vis": "MeasurementSet", "gaintable": "calibration table"}
+"""The parameters that name what a step needs, and what that is."""
 
 _PRODUCTS = {"outputvis": "", "caltable": "", "fluxtable": "", "imagename": ".*.fits"}
 """The parameters that name what a step makes, and what follows the name on disk."""
@@ -262,16 +262,18 @@ def _inside(where: str, key: str | None, check: Callable[[], T]) -> T:
 
 def _check_files(plan: Plan, *, overwrite: bool) -> None:
     """Find missing data, and products that are there already, before the first step instead of at its own."""
-    made: set[str] = set()
+    made: set[Path] = set()
     for step in (step for step in plan.steps if step.chosen):
         where = f"{plan.recipe.source}, step {step.number} {step.name!r}"
-        vis = step.parameters.get(_INPUT)
-        if isinstance(vis, str) and not Path(vis).exists() and vis not in made:
-            raise InvalidSpec(f"{where}, key 'vis': there is no MeasurementSet {vis!r}.")
+        for key, kind in _INPUTS.items():
+            for path in _texts(step.parameters.get(key)):
+                if not Path(path).exists() and Path(path).absolute() not in made:
+                    maker = _maker(plan, path)
+                    raise InvalidSpec(f"{where}, key {key!r}: there is no {kind} {path!r}{maker}.")
         if not overwrite and not any(step.parameters.get(key, False) for key in _GOES_ON):
             for key, pattern in _PRODUCTS.items():
                 begun = step.parameters.get(key)
-                if not isinstance(begun, str) or not begun or begun in made:
+                if not isinstance(begun, str) or not begun or Path(begun).absolute() in made:
                     continue
                 beside = Path(begun)
                 there = sorted(beside.parent.glob(escape(beside.name) + pattern))
@@ -280,4 +282,20 @@ def _check_files(plan: Plan, *, overwrite: bool) -> None:
                         f"{where}, key {key!r}: {str(there[0])!r} exists already; choose another output "
                         "folder, or overwrite what the recipe left there (--overwrite)."
                     )
-        made.update(value for value in step.parameters.values() if isinstance(value, str))
+        made.update(Path(value).absolute() for value in step.parameters.values() if isinstance(value, str))
+
+
+def _texts(value: Any) -> list[str]:
+    """Return the names in a parameter that takes one or several, the empty ones left out."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return [item for item in values if isinstance(item, str) and item]
+
+
+def _maker(plan: Plan, path: str) -> str:
+    """Say which step would make a path that is not there, and why it has not by then."""
+    for step in plan.steps:
+        products = [Path(name) for key in _PRODUCTS for name in _texts(step.parameters.get(key))]
+        if Path(path).absolute() in (product.absolute() for product in products):
+            why = "which comes later" if step.chosen else "which is not among the steps to run"
+            return f"; it is made by step {step.number} {step.name!r}, {why}"
+    return ""

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from parallactic.errors import InvalidSpec
 from parallactic.measurementset import MeasurementSet, add_columns
-from parallactic.measurementset.flagversions import next_name, save_version
+from parallactic.measurementset.flagversions import next_name, require_writable_versions, save_version
 from parallactic.measurementset.selection import Selection
 from parallactic.tasks.apply_chain import Link, correct_rows, make_chain, missing_windows
 from parallactic.tasks.apply_weights import new_weights
 from parallactic.tasks.base import ExecutorLike, SelectionParameters, TaskResult, run_units, task, using
-from parallactic.tasks.flag.saved import check_writable
 
 __all__ = ["ApplyMode", "ApplyResult", "apply"]
 
@@ -75,7 +74,7 @@ class _Counts:
 @task
 def apply(
     vis: str,
-    gaintable: str | list[str] = "",
+    gaintable: str | list[str],
     *,
     gainfield: str | list[str] = "",
     interp: str | list[str] = "",
@@ -138,8 +137,9 @@ def apply(
     spws = sorted({ms.data_descriptions[d].spw for u in units for d in np.unique(ms.index.ddid[u.rows])})
     warnings = _warnings(ms, chain, spws, parameters)
     if parameters.writes:
-        check_writable(ms, with_versions=parameters.flags and flagbackup)
+        ms.require_writable(*(["CORRECTED_DATA"] if parameters.calibrates else []))
         if parameters.flags and flagbackup:
+            require_writable_versions(ms)
             save_version(
                 ms, next_name(ms, "apply"), f"before apply of {', '.join(link.path for link in chain)}"
             )

@@ -18,6 +18,7 @@ from parallactic.kernels.solving.interpolation import Interpolation
 from parallactic.measurementset import MeasurementSet
 from parallactic.measurementset.caltable import CalTable, Solutions, read_caltable
 from parallactic.measurementset.expressions import ids_or_names
+from parallactic.measurementset.tables import is_table
 from parallactic.spec import near_match
 
 __all__ = ["Link", "correct_rows", "make_chain", "missing_windows"]
@@ -65,7 +66,8 @@ class Link:
 
 
 def _table(path: str) -> CalTable:
-    return _cached(path, (Path(path) / "table.dat").stat().st_mtime_ns)
+    stamp = (Path(path) / "table.dat").stat().st_mtime_ns if is_table(path) else 0
+    return _cached(path, stamp)
 
 
 @lru_cache(maxsize=8)

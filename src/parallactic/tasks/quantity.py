@@ -84,8 +84,8 @@ def quantity(value: str | float, kind: Kind, *, default: str | None = None) -> f
         return number * scale
     if unit not in units:
         raise InvalidSpec(
-            f"{value!r} has the unit {unit!r}, which is not one of {_article(kind)}"
-            f"{near_match(unit, units)} Known are {', '.join(units)}."
+            f"{value!r}: the unit {unit!r} does not measure {_article(kind)}{near_match(unit, units)} "
+            f"Known are {', '.join(units)}."
         )
     return number * units[unit]
 

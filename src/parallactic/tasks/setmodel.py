@@ -86,6 +86,7 @@ def setmodel(
     units = _plan(ms, Selection(**selection))
     for ddid in sorted({ddid for unit in units for ddid in unit.rows}):
         stokes_to_correlations(np.zeros(4), ms.correlations(ddid))
+    ms.require_writable("MODEL_DATA")
     added = add_columns(ms, ["MODEL_DATA"])
     with using(executor) as ex:
         written = run_units(

@@ -27,6 +27,7 @@ __all__ = [
     "SelectionParameters",
     "TaskSignature",
     "describe",
+    "from_toml",
     "takes_list",
 ]
 
@@ -148,12 +149,12 @@ class Parameter:
         InvalidSpec
             If none of these is of the parameter's type.
         """
-        value = _from_toml(text)
+        value = from_toml(text)
         try:
             return self.checked(value, task)
         except InvalidSpec as error:
             first = error
-        for other in (text, [_from_toml(item.strip()) for item in text.split(",")]):
+        for other in (text, [from_toml(item.strip()) for item in text.split(",")]):
             try:
                 return self.checked(other, task)
             except InvalidSpec:
@@ -170,7 +171,7 @@ class Parameter:
         """
         items = list(texts)
         try:
-            return self.checked([_from_toml(item) for item in items], task)
+            return self.checked([from_toml(item) for item in items], task)
         except InvalidSpec:
             return self.checked(items, task)
 
@@ -347,11 +348,12 @@ def _as_python(value: Any, hint: Any) -> Any:
     return value
 
 
-def _from_toml(text: str) -> Any:
+def from_toml(text: str) -> Any:
+    """Return what a text means as a TOML value (``3``, ``true``, ``[1, 2]``), else the plain text itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return text
+        return str(text)
 
 
 def _as_selection(value: Any) -> Any:

@@ -10,7 +10,12 @@ from pydantic import Field
 from parallactic.kernels.flagging.quack import QuackMode
 from parallactic.kernels.flagging.tfcrop import Dimension, FitKind, TfcropParameters, WindowStats
 from parallactic.measurementset import MeasurementSet, Selection
-from parallactic.measurementset.flagversions import FlagVersion, next_name, save_version
+from parallactic.measurementset.flagversions import (
+    FlagVersion,
+    next_name,
+    require_writable_versions,
+    save_version,
+)
 from parallactic.tasks.base import ExecutorLike, SelectionParameters, signature_of, task, using
 from parallactic.tasks.flag.parameters import (
     Action,
@@ -24,7 +29,7 @@ from parallactic.tasks.flag.parameters import (
 )
 from parallactic.tasks.flag.plan import block_units, check_products, masks, quack_rows
 from parallactic.tasks.flag.run import flag_planes, flag_rows, unflagged
-from parallactic.tasks.flag.saved import check_writable, restore, save, versions
+from parallactic.tasks.flag.saved import restore, save, versions
 from parallactic.tasks.flag.summary import FlagSummary, Limits, named_counts
 from parallactic.tasks.flag.work import Outcome
 from parallactic.tasks.quantity import Duration, quantity
@@ -203,7 +208,9 @@ def flag(
     )
     ms.require("FLAG", "FLAG_ROW", *parameters.columns)
     if parameters.writes:
-        check_writable(ms, with_versions=flagbackup)
+        ms.require_writable()
+        if flagbackup:
+            require_writable_versions(ms)
     selected = ms.select(Selection(**selection))
     chosen = masks(ms, selected, by_expression)
     check_products(ms, chosen, parameters)

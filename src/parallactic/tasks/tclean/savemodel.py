@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from parallactic.errors import InvalidSpec
 from parallactic.kernels.imaging import ImageGeometry, predict, rephase
 from parallactic.measurementset import MeasurementSet
 from parallactic.measurementset.columns import add_columns
@@ -18,25 +16,12 @@ from parallactic.tasks.base import run_units
 from parallactic.tasks.tclean.plan import Block, Plan
 from parallactic.worker.namespace import find_worker
 
-__all__ = ["check_writable", "save_model"]
+__all__ = ["save_model"]
 
 _COLUMN = "MODEL_DATA"
 
 Unit = tuple[str, int, Sequence[Block], Sequence[npt.NDArray[np.complex64]]]
 """Path and number of a sub-MS, the blocks with rows in it, and their predicted visibilities."""
-
-
-def check_writable(ms: MeasurementSet) -> None:
-    """Check that the set may be written, before hours of work.
-
-    Raises
-    ------
-    InvalidSpec
-        If a sub-MS is not writable.
-    """
-    for path in ms.subsets:
-        if not os.access(path, os.W_OK):
-            raise InvalidSpec(f"savemodel='modelcolumn': {path} is not writable by this user.")
 
 
 def save_model(

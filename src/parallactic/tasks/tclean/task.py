@@ -23,7 +23,7 @@ from parallactic.tasks.tclean.imager import Imager
 from parallactic.tasks.tclean.plan import Plan, plan_imaging
 from parallactic.tasks.tclean.products import Products, product_names, write_products
 from parallactic.tasks.tclean.region import ImageFrame, clean_mask
-from parallactic.tasks.tclean.savemodel import check_writable, save_model
+from parallactic.tasks.tclean.savemodel import save_model
 from parallactic.tasks.tclean.settings import (
     DATA_COLUMNS,
     DataColumn,
@@ -223,7 +223,7 @@ def tclean(
     for warning in warnings:
         _log.warning("%s", warning)
     if savemodel != "none":
-        check_writable(ms)
+        ms.require_writable("MODEL_DATA")
     with using(executor) as ex, Imager(ex, plan, how) as imager:
         imager.load(ms, column)
         psf, dirty, totals = imager.psf_and_dirty()
