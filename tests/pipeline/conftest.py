@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
 import pytest
 
+from inline import Inline
 from parallactic.errors import InvalidSpec
 from parallactic.tasks.base import (
     TASKS,
@@ -21,19 +22,6 @@ from parallactic.tasks.base import (
     using,
 )
 from parallactic.tasks.quantity import Duration
-
-
-class Inline(Executor):
-    """Runs at submit, in this thread."""
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_running_or_notify_cancel()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # the executor's duty: any error belongs to the future
-            future.set_exception(error)
-        return future
 
 
 @pytest.fixture

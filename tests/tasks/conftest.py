@@ -1,17 +1,21 @@
-"""Simulated calibrators, each made once; to be read only."""
+"""One executor for all tests of tasks, and simulated calibrators, each made once; to be read only."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from calibrators import Calibrator, flag_some, simulated
 
+from parallactic import Executor
 from parallactic.measurementset.simulation import Effects
+
+
+@pytest.fixture(scope="session")
+def serial() -> Iterator[Executor]:
+    """An executor that runs in this process."""
+    with Executor(backend="serial", workers=1) as ex:
+        yield ex
 
 
 @pytest.fixture(scope="session")

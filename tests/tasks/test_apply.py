@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -27,12 +27,6 @@ if TYPE_CHECKING:
 
 # Data are in single precision, and so are CASA's gains: a few steps of 1.2e-7 for each of two tables.
 SINGLE = 3e-6
-
-
-@pytest.fixture(scope="module")
-def serial() -> Iterator[Executor]:
-    with Executor(backend="serial") as ex:
-        yield ex
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from typing import Any, Literal, Unpack
 import numpy as np
 import pytest
 
+from inline import Inline
 from parallactic.errors import InvalidSpec
 from parallactic.tasks.base import (
     TASKS,
@@ -88,19 +89,6 @@ def _registered() -> Any:
     TASKS.add("sample", sample)  # type: ignore[arg-type]
     yield
     TASKS.remove("sample")
-
-
-class Inline(Executor):
-    """Runs at submit, in this thread."""
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_running_or_notify_cancel()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # the executor's duty: any error belongs to the future
-            future.set_exception(error)
-        return future
 
 
 class WithOptions(Inline):

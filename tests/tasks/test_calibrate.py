@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,6 @@ from parallactic.measurementset import MeasurementSet
 from parallactic.measurementset.caltable import read_caltable
 from parallactic.measurementset.simulation import Effects, simulate, standard_observation
 from parallactic.tasks import calibrate, partition
-
-
-@pytest.fixture(scope="module")
-def serial() -> Iterator[Executor]:
-    with Executor(backend="serial") as ex:
-        yield ex
 
 
 def test_bandpasses_are_the_truth_within_their_noise(steady: Calibrator, tmp_path: Path) -> None:

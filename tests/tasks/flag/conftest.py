@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,6 @@ from flag_files import scatter_flags
 
 import parallactic as plx
 from parallactic.tasks import partition
-
-
-@pytest.fixture(scope="session")
-def serial() -> Iterator[plx.Executor]:
-    with plx.Executor(backend="serial", workers=1) as executor:
-        yield executor
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,10 @@
+"""A field of three known sources, to be read only."""
+
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
+from tclean_checks import CELL, DEC, NOTHING, RA, Field
 
-from parallactic import Executor
 from parallactic.measurementset.simulation import (
     Observation,
     Scan,
@@ -15,10 +13,6 @@ from parallactic.measurementset.simulation import (
     Window,
     simulate,
 )
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from tclean_checks import CELL, DEC, NOTHING, RA, Field
 
 SOURCES = (
     Source(i=1.0, l=40 * CELL, m=-25 * CELL),
@@ -44,9 +38,3 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Field:
     )
     simulate(path, observation)
     return Field(path, SOURCES)
-
-
-@pytest.fixture(scope="session")
-def serial() -> Iterator[Executor]:
-    with Executor(backend="serial", workers=1) as ex:
-        yield ex

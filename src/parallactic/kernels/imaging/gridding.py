@@ -11,6 +11,8 @@ surface brightness).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from ducc0.wgridder.experimental import dirty2vis, vis2dirty
@@ -104,19 +106,9 @@ def predict(
         return np.zeros((uvw.shape[0], frequency.size), np.complex128)
     image = np.zeros(geometry.gridded)
     image[geometry.window] = model
-    predicted: npt.NDArray[np.complex128] = dirty2vis(
-        uvw=np.ascontiguousarray(uvw, np.float64),
-        freq=np.ascontiguousarray(frequency, np.float64),
-        dirty=image,
-        mask=None if weight is None else (weight > 0).astype(np.uint8),
-        pixsize_x=geometry.cell_x,
-        pixsize_y=geometry.cell_y,
-        epsilon=epsilon,
-        do_wgridding=True,
-        nthreads=threads,
-        flip_v=True,
-        divide_by_n=False,
-    )
+    mask = None if weight is None else (weight > 0).astype(np.uint8)
+    how = _gridder(uvw, frequency, geometry, epsilon, threads)
+    predicted: npt.NDArray[np.complex128] = dirty2vis(dirty=image, mask=mask, **how)
     return predicted
 
 
@@ -147,19 +139,29 @@ def _grid(
     if not weight.any():
         return np.zeros(geometry.shape)
     nx, ny = geometry.gridded
+    how = _gridder(vis.uvw, vis.frequency, geometry, epsilon, threads)
     image: npt.NDArray[np.float64] = vis2dirty(
-        uvw=np.ascontiguousarray(vis.uvw, np.float64),
-        freq=np.ascontiguousarray(vis.frequency, np.float64),
-        vis=values,
-        wgt=weight.astype(np.float64),
-        npix_x=nx,
-        npix_y=ny,
-        pixsize_x=geometry.cell_x,
-        pixsize_y=geometry.cell_y,
-        epsilon=epsilon,
-        do_wgridding=True,
-        nthreads=threads,
-        flip_v=True,
-        divide_by_n=False,
+        vis=values, wgt=weight.astype(np.float64), npix_x=nx, npix_y=ny, **how
     )
     return np.ascontiguousarray(image[geometry.window])
+
+
+def _gridder(
+    uvw: npt.NDArray[np.float64],
+    frequency: npt.NDArray[np.float64],
+    geometry: ImageGeometry,
+    epsilon: float,
+    threads: int,
+) -> dict[str, Any]:
+    """Return what ducc0 is told in both directions, so that one is the adjoint of the other."""
+    return {
+        "uvw": np.ascontiguousarray(uvw, np.float64),
+        "freq": np.ascontiguousarray(frequency, np.float64),
+        "pixsize_x": geometry.cell_x,
+        "pixsize_y": geometry.cell_y,
+        "epsilon": epsilon,
+        "do_wgridding": True,
+        "nthreads": threads,
+        "flip_v": True,
+        "divide_by_n": False,
+    }

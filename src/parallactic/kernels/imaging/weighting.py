@@ -106,6 +106,17 @@ def imaging_weight(
 
 
 @njit(cache=True, nogil=True)
+def _cell(
+    u: float, v: float, grid: npt.NDArray[np.float64], cell_x: float, cell_y: float
+) -> tuple[int, int]:  # pragma: no cover - compiled
+    """Return the cell of the weighting grid at (u, v) in wavelengths; (-1, -1) off the grid."""
+    nx, ny = grid.shape
+    i = int(np.floor(u * nx * cell_x + nx / 2))
+    j = int(np.floor(v * ny * cell_y + ny / 2))
+    return (i, j) if 0 <= i < nx and 0 <= j < ny else (-1, -1)
+
+
+@njit(cache=True, nogil=True)
 def _gather(
     grid: npt.NDArray[np.float64],
     uvw: npt.NDArray[np.float64],
@@ -114,18 +125,15 @@ def _gather(
     cell_x: float,
     cell_y: float,
 ) -> None:  # pragma: no cover - compiled
-    nx, ny = grid.shape
     for row in range(uvw.shape[0]):
         for channel in range(wavenumber.size):
             omega = weight[row, channel]
             if omega <= 0:
                 continue
-            x = uvw[row, 0] * wavenumber[channel] * nx * cell_x
-            y = uvw[row, 1] * wavenumber[channel] * ny * cell_y
+            u, v = uvw[row, 0] * wavenumber[channel], uvw[row, 1] * wavenumber[channel]
             for sign in (1.0, -1.0):
-                i = int(np.floor(sign * x + nx / 2))
-                j = int(np.floor(sign * y + ny / 2))
-                if 0 <= i < nx and 0 <= j < ny:
+                i, j = _cell(sign * u, sign * v, grid, cell_x, cell_y)
+                if i >= 0:
                     grid[i, j] += omega
 
 
@@ -141,13 +149,9 @@ def _apply(
     constant: float,
     factor: float,
 ) -> None:  # pragma: no cover - compiled
-    nx, ny = grid.shape
     for row in range(uvw.shape[0]):
         for channel in range(wavenumber.size):
-            omega = weight[row, channel]
-            if omega <= 0:
-                continue
-            i = int(np.floor(uvw[row, 0] * wavenumber[channel] * nx * cell_x + nx / 2))
-            j = int(np.floor(uvw[row, 1] * wavenumber[channel] * ny * cell_y + ny / 2))
-            if 0 <= i < nx and 0 <= j < ny:
-                out[row, channel] = omega / (constant + grid[i, j] * factor)
+            u, v = uvw[row, 0] * wavenumber[channel], uvw[row, 1] * wavenumber[channel]
+            i, j = _cell(u, v, grid, cell_x, cell_y)
+            if i >= 0 and weight[row, channel] > 0:
+                out[row, channel] = weight[row, channel] / (constant + grid[i, j] * factor)

@@ -1,7 +1,0 @@
-from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-# The plain interferometer `sky` serves the tests of imaging lies there.
-sys.path.insert(0, str(Path(__file__).parent.parent / "imaging"))
