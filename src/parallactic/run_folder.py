@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import shutil
@@ -73,19 +74,24 @@ def level_number(level: int | str | None) -> int:
 
 class _Closable(Protocol):
     def shutdown(self) -> None:
-        """End, waiting for what runs."""
+        """End."""
 
 
-_open: weakref.WeakSet[_Closable] = weakref.WeakSet()
+_open: weakref.WeakValueDictionary[int, _Closable] = weakref.WeakValueDictionary()
+_numbers = itertools.count()
 
 
 def at_interpreter_exit(closable: _Closable) -> None:
-    """Shut `closable` down when the interpreter ends, if it still exists then."""
-    _open.add(closable)
+    """Shut `closable` down when the interpreter ends, if it still exists then; what came last ends first."""
+    _open[next(_numbers)] = closable
 
 
 def _close_all() -> None:
-    for closable in list(_open):
+    while _open:
+        try:
+            closable = _open.pop(max(_open.keys()))
+        except (KeyError, ValueError):
+            continue  # It was collected meanwhile.
         closable.shutdown()
 
 

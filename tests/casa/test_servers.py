@@ -1,16 +1,20 @@
 """Servers that stop, die, or are asked to go."""
 
+import logging
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from casa_matrix import with_processes
 
 from parallactic.casa import MPICommandClient, MPIEnvironment, MPIInterface, MPIMonitorClient, enable
 from parallactic.casa.session import Settings, open_session
 from parallactic.errors import InvalidSpec, ParallacticError
+from parallactic.testing.engine import require
 
 PATIENCE = 10.0
 """Seconds within which a stopped or dead server must be noticed, on a machine that is busy."""
@@ -18,18 +22,19 @@ PATIENCE = 10.0
 Servers = Callable[..., MPICommandClient]
 
 
-@pytest.fixture
-def servers(nothing_left: None) -> Iterator[Servers]:
+@pytest.fixture(params=with_processes())
+def servers(request: pytest.FixtureRequest, nothing_left: None) -> Iterator[Servers]:
     """Start two servers; what is left of them at the end is a failure."""
+    require(request.param)
     opened = []
 
-    def start(**settings: object) -> MPICommandClient:
-        opened.append(open_session(Settings(backend="multiprocessing", workers=2, tasks=False, **settings)))
-        return MPICommandClient(start_services=True)
+    def start(*, begin: bool = True, **settings: object) -> MPICommandClient:
+        opened.append(open_session(Settings(backend=request.param, workers=2, tasks=False, **settings)))
+        return MPICommandClient(start_services=begin)
 
     yield start
     for session in opened:
-        session.close()
+        session.shutdown()
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -121,6 +126,66 @@ def test_a_busy_server_says_what_it_does(servers):
     table = MPIInterface().get_status()
     assert len(table) == 3
     assert table[1][4] == "time.sleep(30)"
+
+
+def test_requests_go_from_state_to_state(servers, tmp_path):
+    client = servers()
+    gates = [str(tmp_path / name) for name in ("first", "second")]
+    wait = "while not os.path.exists(gate): time.sleep(0.01)"
+    busy = [client.push_command_request(wait, False, None, {"gate": gate})[0] for gate in gates]
+    (waiting,) = client.push_command_request("1", False)
+    client.wait_for_command_request_sent(busy)
+    states = client.get_command_request_list()
+    assert [states[number]["status"] for number in (*busy, waiting)] == [
+        *["request sent"] * 2,
+        "holding queue",
+    ]
+    assert {states[number]["server"] for number in busy} == {1, 2}
+    assert states[waiting]["server"] is None
+    for gate in gates:
+        Path(gate).touch()
+    client.get_command_response([busy, waiting], True)
+    assert {request["status"] for request in client.get_command_request_list().values()} == {
+        "response received"
+    }
+
+
+def test_the_life_cycle(servers, caplog):
+    client = servers(begin=False)
+    assert client.get_lifecyle_state() == 0
+    assert client.push_command_request("1", True) is None
+    assert "Services not started" in caplog.text
+    with caplog.at_level(logging.INFO, "parallactic.casa"):
+        client.start_services()
+    for rank in (1, 2):
+        told = f"Server {rank} started at {MPIEnvironment.hostname} with PID {pid_of(rank)}"
+        assert told in caplog.text
+        assert client.push_command_request("os.getpid()", True, rank)[0]["ret"] == pid_of(rank)
+    assert f"host {MPIEnvironment.hostname} with rank 0 as MPIClient" in caplog.text
+    assert MPICommandClient() is client
+    client.start_services()
+    assert client.get_lifecyle_state() == 1
+    client.stop_services()
+    assert client.get_lifecyle_state() == 2
+    client.start_services()
+    assert client.get_lifecyle_state() == 2
+    assert "The servers were stopped" in caplog.text
+
+
+def test_an_argument_may_be_larger_than_casampi_allows(servers):
+    client = servers()
+    values = np.arange(20_000_000.0)  # 160 MB; casampi's buffer holds 150
+    (response,) = client.push_command_request("(values[::2], len(values))", True, 1, {"values": values})
+    returned, length = response["ret"]
+    assert length == values.size
+    np.testing.assert_array_equal(returned, values[::2])
+
+
+def test_servers_that_are_gone_for_good_are_an_error(servers):
+    client = servers()
+    client._session.executor.shutdown(kill=True)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        client.push_command_request("1", True, 1)
 
 
 def test_stopping_is_final_and_waits_for_what_was_requested(servers, tmp_path):

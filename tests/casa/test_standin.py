@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from parallactic.testing.engine import selected_backends
+from parallactic.testing.engine import require, selected_backends
 
 NAMES = """
 import importlib.util, sys
@@ -65,8 +65,10 @@ def test_the_end_of_python_does_not_wait_for_a_busy_server(run_in, tmp_path):
     assert time.monotonic() - begin < 50
 
 
+@pytest.mark.casa
 @pytest.mark.parametrize("backend", selected_backends())
-def test_the_command_passes_arguments_and_finds_modules(run_in, tmp_path, backend):
+def test_the_command_passes_arguments_and_finds_modules(casa, run_in, tmp_path, backend):
+    require(backend)
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "beside.py").write_text("NAME = 'found'")
     (tmp_path / "scripts" / "sends.py").write_text(SENDS)

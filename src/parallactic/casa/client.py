@@ -73,13 +73,16 @@ class MPICommandClient:
             If a server cannot start; the tasks of CASA may raise anything else when they are imported.
         """
         origin = "MPICommandClient::start_services"
-        if self.get_lifecyle_state() != 0:
-            stopped = self._session.stopped
-            post("The servers were stopped" if stopped else "Services already started", "DEBUG", origin)
+        if self._session.stopped:
+            post("The servers were stopped; parallactic.casa.enable() starts new ones", "WARN", origin)
+            return
+        if self._session.started:
+            post("Services already started", "DEBUG", origin)
             return
         self._session.prepared.result()
         self._open_logs()
         self._session.started = True
+        post(MPIEnvironment.mpi_info_msg, "INFO", origin)
         for rank, state in (MPIMonitorClient().get_server_status() or {}).items():
             post(f"Server {rank} started at {state['processor']} with PID {state['pid']}", "INFO", origin)
 
@@ -98,7 +101,7 @@ class MPICommandClient:
             online = set(MPIMonitorClient().get_server_rank_online())
             waiting = [f for i, f in self._futures.items() if self._requests[i]["server"] in {None, *online}]
             concurrent.futures.wait(waiting)
-        self._session.close()
+        self._session.shutdown()
 
     # Commands
 
@@ -135,6 +138,8 @@ class MPICommandClient:
         ------
         InvalidSpec
             If the parameters cannot be sent.
+        BackendUnavailable
+            If the servers have gone for good.
         """
         origin = "MPICommandClient::push_command_request"
         if self.get_lifecyle_state() != 1:
@@ -386,12 +391,14 @@ class MPICommandClient:
             self._open_logs()
 
     def _open_logs(self) -> None:
-        if self._session.inline:
-            return  # Client and servers are one process with one log.
         casalog = getattr(sys.modules.get("casatasks"), "casalog", None)
-        path = casalog.logfile() if casalog is not None else f"casa-{time.strftime('%Y%m%d-%H%M%S')}.log"
+        path, origin = f"casa-{time.strftime('%Y%m%d-%H%M%S')}.log", MPIEnvironment.processor_origin
+        if casalog is not None:
+            path = casalog.logfile()
+            casalog.processorOrigin(origin)
+        log = (self._log_mode, str(Path(path).absolute()), origin)
         everyone = self._session.executor.target("all")
-        everyone.setup(server.open_log, self._log_mode, str(Path(path).absolute())).result()
+        everyone.setup(server.open_log, *log, inline=self._session.inline).result()
 
     def set_log_level(self, log_level: str) -> None:
         """Set the priority of the messages about commands, one of CASA's from DEBUG to INFO5."""

@@ -26,8 +26,8 @@ class _Cluster:
     def __init__(self) -> None:
         self._client = MPICommandClient()
 
-    def start_cluster(self) -> None:
-        """Start the servers. May be called again."""
+    def start_cluster(self, cl_file: Any = None) -> None:
+        """Start the servers. May be called again. `cl_file` was a file of hosts: the backend knows them."""
         self._client.set_log_mode(MPIInterface._log_mode)
         self._client.start_services()
 
@@ -153,7 +153,9 @@ class MPIInterface:
         """Start the servers. May be called again."""
         self._cluster.start_cluster()
 
-    init_cluster = start_cluster
+    def init_cluster(self, clusterfile: Any = None, project: Any = None) -> None:
+        """Start the servers, as `start_cluster` does. The arguments were a file of hosts and a name."""
+        self.start_cluster()
 
     def stop_cluster(self) -> None:
         """Stop the servers, for good."""

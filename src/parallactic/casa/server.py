@@ -57,7 +57,7 @@ class Reply:
     stopped: float
 
 
-def prepare(tasks: bool, pulse: bool) -> None:
+def prepare(tasks: bool, pulse: bool, *, inline: bool) -> None:
     """Give a server's namespace what commands expect to find there.
 
     Parameters
@@ -66,6 +66,8 @@ def prepare(tasks: bool, pulse: bool) -> None:
         Import every task of casatasks, and ``casalog``.
     pulse
         Start a thread that shows that the interpreter runs.
+    inline
+        Whether the client runs in this process, whose log then belongs where it works.
     """
     variables = namespace()
     variables.update({name: importlib.import_module(name) for name in _AT_HAND})
@@ -75,7 +77,7 @@ def prepare(tasks: bool, pulse: bool) -> None:
         # casatasks asks casampi, if it finds one, whether it is a server: ours says that it runs alone.
         install()
         if "casatasks" not in sys.modules:
-            with _elsewhere():
+            with contextlib.nullcontext() if inline else _elsewhere():
                 importlib.import_module("casatasks")
         exec("from casatasks import *; from casatasks import casalog", variables)
         from parallactic.casa.environment import MPIEnvironment
@@ -105,24 +107,52 @@ def _beat() -> None:
         time.sleep(PULSE_SECONDS)
 
 
-class _Redirected:
-    """A server's log file, whose new lines are shown on the client's terminal after each command."""
+@dataclass
+class _Log:
+    """Where a server's messages go, and what names it there.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._shown = path.stat().st_size
+    Parameters
+    ----------
+    file
+        CASA's log of this server.
+    origin
+        What its messages end with.
+    shown
+        How many bytes of the file have been shown on the client's terminal; None if it is not.
+    client
+        The client's file and origin, if client and servers share one process and so one logger.
+    """
 
-    def show(self) -> None:
-        with self._path.open(encoding="utf-8", errors="replace") as file:
-            file.seek(self._shown)
-            sys.stdout.write(file.read())
-            self._shown = file.tell()
+    file: Path
+    origin: str
+    shown: int | None
+    client: tuple[Path, str] | None
+
+    def take(self) -> None:
+        """Let messages go here."""
+        _log_to(self.file, self.origin)
+
+    def leave(self) -> None:
+        """Show what is new; let messages go to the client's log again, if the client is here too."""
+        if self.client is not None:
+            _log_to(*self.client)
+        if self.shown is not None:
+            with self.file.open(encoding="utf-8", errors="replace") as file:
+                file.seek(self.shown)
+                sys.stdout.write(file.read())
+                self.shown = file.tell()
 
 
-_redirected: dict[int, _Redirected] = {}
+_logs: dict[int, _Log] = {}
 
 
-def open_log(mode: LogMode, path: str) -> None:
+def _log_to(file: Path, origin: str) -> None:
+    casalog = namespace()["casalog"]
+    casalog.setlogfile(str(file))
+    casalog.processorOrigin(origin)
+
+
+def open_log(mode: LogMode, path: str, client_origin: str, *, inline: bool) -> None:
     """Choose where this server logs. Without CASA on the server there is nothing to do.
 
     Parameters
@@ -132,6 +162,10 @@ def open_log(mode: LogMode, path: str) -> None:
         shown on the client's terminal.
     path
         The client's log.
+    client_origin
+        What the client's messages end with.
+    inline
+        Whether the client runs in this process.
     """
     casalog = namespace().get("casalog")
     if casalog is None:
@@ -139,15 +173,32 @@ def open_log(mode: LogMode, path: str) -> None:
     info = worker()
     rank = info.id + 1
     file = Path(path if mode == "unified" else f"{path}-server-{rank}-host-{info.host}-pid-{info.pid}")
+    origin = f"@{info.host.partition('.')[0]}:MPIServer-{rank}"
     casalog.setglobal(True)
-    casalog.setlogfile(str(file))
-    casalog.processorOrigin(f"@{info.host.partition('.')[0]}:MPIServer-{rank}")
+    log = _Log(file, origin, None, (Path(path), client_origin) if inline else None)
+    log.take()
     # A sub-MS in which nothing is selected is no error of the whole.
     casalog.filterMsg("MSSelectionNullSelection")
     casalog.filterMsg("non-existent spw")
-    _redirected.pop(info.id, None)
+    if inline:
+        log.leave()
     if mode == "redirect":
-        _redirected[info.id] = _Redirected(file)
+        log.shown = file.stat().st_size
+    _logs[info.id] = log
+
+
+@contextlib.contextmanager
+def _logged() -> Iterator[None]:
+    log = _logs.get(worker().id)
+    if log is None:
+        yield
+        return
+    if log.client is not None:
+        log.take()
+    try:
+        yield
+    finally:
+        log.leave()
 
 
 def execute(
@@ -170,18 +221,17 @@ def execute(
         Of the messages about commands in CASA's log.
     """
     rank = worker().id + 1
-    _note(f"Server {rank} runs request {number} ({mode}): {command}", priority)
-    started = time.time()
     value, failure = None, None
-    try:
-        value = _run(command, mode, parameters)
-    except Exception as error:  # noqa: BLE001  (a command may raise anything; it belongs to the client)
-        failure = _told(error)
-        _note(f"Request {number} failed: {failure}", "SEVERE")
-    finally:
-        if worker().id in _redirected:
-            _redirected[worker().id].show()
-    return Reply(rank, value, failure, started, time.time())
+    with _logged():
+        _note(f"Server {rank} runs request {number} ({mode}): {command}", priority)
+        started = time.time()
+        try:
+            value = _run(command, mode, parameters)
+        except Exception as error:  # noqa: BLE001  (a command may raise anything; it belongs to the client)
+            failure = _told(error)
+            _note(f"Request {number} failed: {failure}", "SEVERE")
+        stopped = time.time()
+    return Reply(rank, value, failure, started, stopped)
 
 
 def _note(message: str, priority: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from parallactic.casa import server
 from parallactic.errors import InvalidSpec
 from parallactic.executor import Executor
+from parallactic.run_folder import at_interpreter_exit
 from parallactic.worker.namespace import find_worker
 
 if TYPE_CHECKING:
@@ -89,9 +90,9 @@ class Session:
             logger.setLevel(logging.DEBUG)
             logger.addFilter(self._note_sign)
         tasks = _has_casatasks() if settings.tasks is None else settings.tasks
-        self.prepared: Future = self.executor.setup(server.prepare, tasks, pulse)
-        # Earlier than the executor's own end, which would wait for what runs; and `atexit` is too late.
-        threading._register_atexit(self.close)  # type: ignore[attr-defined]
+        self.prepared: Future = self.executor.setup(server.prepare, tasks, pulse, inline=self.inline)
+        # It came after the executor and so ends before it, which would wait for what runs.
+        at_interpreter_exit(self)
 
     def _note_sign(self, record: logging.LogRecord) -> bool:
         self.signs[int(record.__dict__["worker"]) + 1] = time.monotonic()
@@ -109,7 +110,7 @@ class Session:
             return False
         return now - self._doubted.setdefault(rank, now) > 2 * server.PULSE_SECONDS
 
-    def close(self) -> None:
+    def shutdown(self) -> None:
         """Stop the servers for good, also those that work. May be called again."""
         if self.stopped:
             return
