@@ -27,11 +27,11 @@ from parallactic.tasks.flag.parameters import (
     check_call,
     seconds,
 )
-from parallactic.tasks.flag.plan import block_units, check_products, masks, quack_rows
-from parallactic.tasks.flag.run import flag_planes, flag_rows, unflagged
+from parallactic.tasks.flag.plan import block_units, check_products, masks, quack_rows, row_units
+from parallactic.tasks.flag.run import flag_found, flag_rows, unflagged
 from parallactic.tasks.flag.saved import restore, save, versions
 from parallactic.tasks.flag.summary import FlagSummary, Limits, named_counts
-from parallactic.tasks.flag.work import Outcome
+from parallactic.tasks.flag.work import Outcome, clip_rows, find_blocks
 from parallactic.tasks.quantity import Duration, quantity
 
 __all__ = ["FlagSummary", "FlagVersion", "flag", "restore", "save", "versions"]
@@ -223,7 +223,9 @@ def flag(
             products.append(str(save_version(ms, next_name(ms, "flag"), f"before flag mode={mode}")))
         if mode == "tfcrop":
             units = block_units(ms, rows, seconds(ntime), combinescans)
-            outcome = flag_planes(ex, ms, units, parameters, chosen)
+            outcome = flag_found(ex, ms, find_blocks, units, parameters, chosen)
+        elif mode == "clip":
+            outcome = flag_found(ex, ms, clip_rows, row_units(ms, rows), parameters, chosen)
         else:
             judged = rows
             if mode == "quack":

@@ -1,7 +1,7 @@
-"""How flagging divides: by sub-MS where rows are judged alone, by spw, scan, field and baselines for tfcrop.
+"""How flagging divides: by sub-MS where nothing is computed, by time for clip, by planes for tfcrop.
 
-Units of tfcrop are cut from the logical data alone, so that a set and any multi-MS made from it give the same
-flags, on every backend and for any number of workers.
+Units of clip and tfcrop are cut from the logical data alone, so that a set and any multi-MS made from it give
+the same flags, on every backend and for any number of workers.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from parallactic.tasks.flag.parameters import FlagParameters
 
 __all__ = [
     "BlockUnit",
+    "RowUnit",
     "SubsetUnit",
     "block_units",
     "check_products",
     "masks",
     "quack_rows",
+    "row_units",
     "scan_numbers",
     "subset_units",
 ]
@@ -32,6 +34,8 @@ __all__ = [
 _LARGE = 128 * 2**20
 _SMALL = 4 * 2**20
 _PIECES = 4
+_ALONE = 16 * 2**20
+"""Bytes of data in a unit of rows that are judged alone: a few milliseconds of work."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,25 @@ class SubsetUnit:
     subset: int
     rows: NDArray[np.int64]
     judged: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class RowUnit:
+    """Rows of one data description, in the order of time.
+
+    Parameters
+    ----------
+    name
+        For errors and the progress bar.
+    ddid
+        The data description of all rows.
+    rows
+        Positions in the index.
+    """
+
+    name: str
+    ddid: int
+    rows: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -162,6 +185,23 @@ def quack_rows(
     scan = scan_numbers(ms, rows)
     _, first, last = scan_bounds(time, scan, unflagged)
     return rows[quack(time, first[scan], last[scan], interval, mode)]
+
+
+def row_units(ms: MeasurementSet, rows: NDArray[np.int64]) -> list[RowUnit]:
+    """Cut rows that are judged alone into stretches of time, which lie together on most disks."""
+    units = []
+    for number in np.unique(ms.index.ddid[rows]):
+        ddid = int(number)
+        mine = rows[ms.index.ddid[rows] == ddid]
+        mine = mine[np.lexsort((mine, ms.index.time[mine]))]
+        step = max(1, _ALONE // (8 * int(np.prod(ms.shape(ddid)))))
+        pieces = -(-len(mine) // step)
+        name = f"spw {ms.data_descriptions[ddid].spw}"
+        units += [
+            RowUnit(f"{name} ({piece + 1}/{pieces})", ddid, mine[piece * step : (piece + 1) * step])
+            for piece in range(pieces)
+        ]
+    return units
 
 
 def block_units(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from parallactic.measurementset import MeasurementSet
 from parallactic.tasks.base import StepFailed, run_units
 from parallactic.tasks.flag.parameters import FlagParameters
-from parallactic.tasks.flag.plan import BlockUnit, subset_units
+from parallactic.tasks.flag.plan import BlockUnit, RowUnit, subset_units
 from parallactic.tasks.flag.tally import Tally
-from parallactic.tasks.flag.work import Masks, Outcome, find_blocks, flag_subset, unflagged_rows, write_found
+from parallactic.tasks.flag.work import Found, Masks, Outcome, flag_subset, unflagged_rows, write_found
 from parallactic.tasks.units import watch_units
 
-__all__ = ["flag_planes", "flag_rows", "unflagged"]
+__all__ = ["flag_found", "flag_rows", "unflagged"]
 
 
 def unflagged(ex: Any, ms: MeasurementSet, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -37,7 +37,7 @@ def flag_rows(
     parameters: FlagParameters,
     chosen: Masks,
 ) -> Outcome:
-    """Flag, unflag or count rows that are judged alone: one task per sub-MS reads, judges and writes.
+    """Flag, unflag or count whole rows, whatever their data: one task per sub-MS reads and writes its flags.
 
     Parameters
     ----------
@@ -59,13 +59,37 @@ def flag_rows(
     return _merged(outcomes, parameters)
 
 
-def flag_planes(
-    ex: Any, ms: MeasurementSet, units: Sequence[BlockUnit], parameters: FlagParameters, chosen: Masks
+def flag_found(
+    ex: Any,
+    ms: MeasurementSet,
+    find: Callable[..., Found],
+    units: Sequence[RowUnit | BlockUnit],
+    parameters: FlagParameters,
+    chosen: Masks,
 ) -> Outcome:
-    """Find outliers in parallel, then let one task per sub-MS write them; none writes if a unit failed."""
+    """Find bad data in parallel, then let one task per sub-MS write the flags; none writes if a unit failed.
+
+    Parameters
+    ----------
+    ex
+        The executor.
+    ms
+        The set.
+    find
+        What finds the new flags of a unit: `clip_rows` or `find_blocks`.
+    units
+        All selected rows, each once.
+    parameters, chosen
+        What to do, and the selected channels and correlations.
+
+    Raises
+    ------
+    StepFailed
+        If units failed; it names them.
+    """
     common = (ms.path, parameters, chosen)
-    found = run_units(ex, find_blocks, units, *common, label="tfcrop", futures=True)
-    _wait(found, units)
+    found = run_units(ex, find, units, *common, label=parameters.mode, futures=True)
+    _wait(found, units, parameters.mode)
     by_subset: dict[int, list[Future[Any]]] = {}
     for unit, future in zip(units, found, strict=True):
         for subset in np.unique(ms.index.subset[unit.rows]):
@@ -76,8 +100,8 @@ def flag_planes(
     return _merged(outcomes, parameters)
 
 
-def _wait(futures: Sequence[Future[Any]], units: Sequence[BlockUnit]) -> None:
-    watch_units(futures, "tfcrop")
+def _wait(futures: Sequence[Future[Any]], units: Sequence[RowUnit | BlockUnit], label: str) -> None:
+    watch_units(futures, label)
     failures: dict[str, BaseException] = {}
     for unit, future in zip(units, futures, strict=True):
         error = CancelledError("it was cancelled") if future.cancelled() else future.exception()
@@ -85,9 +109,9 @@ def _wait(futures: Sequence[Future[Any]], units: Sequence[BlockUnit]) -> None:
             failures[unit.name] = error
     if failures:
         shown = "; ".join(f"{key}: {type(e).__name__}: {e}" for key, e in list(failures.items())[:5])
-        message = f"tfcrop: {len(failures)} of {len(units)} units failed, no flag was written. {shown}"
+        message = f"{label}: {len(failures)} of {len(units)} units failed, no flag was written. {shown}"
         first = next(iter(failures.values()))
-        raise StepFailed(message, label="tfcrop", failures=failures, total=len(units)) from first
+        raise StepFailed(message, label=label, failures=failures, total=len(units)) from first
 
 
 def _merged(outcomes: Sequence[Outcome], parameters: FlagParameters) -> Outcome:

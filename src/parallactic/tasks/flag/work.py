@@ -11,15 +11,24 @@ from numpy.typing import NDArray
 from parallactic.kernels.flagging import Expression, clip, extend_blocks, tfcrop_blocks
 from parallactic.measurementset import MeasurementSet
 from parallactic.tasks.flag.parameters import COLUMNS, FlagParameters
-from parallactic.tasks.flag.plan import BlockUnit, SubsetUnit
+from parallactic.tasks.flag.plan import BlockUnit, RowUnit, SubsetUnit
 from parallactic.tasks.flag.tally import Tally
 
-__all__ = ["Found", "Masks", "Outcome", "find_blocks", "flag_subset", "unflagged_rows", "write_found"]
+__all__ = [
+    "Found",
+    "Masks",
+    "Outcome",
+    "clip_rows",
+    "find_blocks",
+    "flag_subset",
+    "unflagged_rows",
+    "write_found",
+]
 
 Masks = Mapping[int, tuple[NDArray[np.int64], NDArray[np.int64]]]
 """Per data description the selected channels and correlations, rising."""
 
-_CHUNK_BYTES = 64 * 2**20
+_CHUNK_SAMPLES = 64 * 2**20
 _GROWFREQ = 80.0
 """tfcrop extends a time over all channels at this many percent of them, a channel over all times at 50."""
 
@@ -67,6 +76,12 @@ class Found:
     shape: tuple[int, int, int]
     bits: NDArray[np.uint8]
 
+    @classmethod
+    def packed(cls, rows: NDArray[np.int64], flags: NDArray[np.bool_]) -> Found:
+        """Pack the new flags, bool (nrow, nchan, ncorr), of rows."""
+        nrow, nchan, ncorr = flags.shape
+        return cls(rows, (nrow, nchan, ncorr), np.packbits(flags))
+
     @property
     def flags(self) -> NDArray[np.bool_]:
         """The flags, bool, of the shape `shape`."""
@@ -87,54 +102,42 @@ def unflagged_rows(unit: SubsetUnit, path: str) -> NDArray[np.bool_]:
     """Tell which rows of the unit hold at least one sample that is not flagged, bool (nrow,)."""
     ms = MeasurementSet(path)
     result = np.zeros(len(unit.rows), dtype=bool)
-    for places in _places(ms, unit.rows, 1):
+    for places in _places(ms, unit.rows):
         result[places] = ~ms.flags(unit.rows[places]).all(axis=(1, 2))
     return result
 
 
 def flag_subset(unit: SubsetUnit, path: str, parameters: FlagParameters, selected: Masks) -> Outcome:
-    """Flag, unflag or count rows of one sub-MS, each judged alone, and write them if so asked."""
+    """Flag or unflag the judged rows of one sub-MS, or none, count all, and write them if so asked."""
     ms = MeasurementSet(path)
     outcome = Outcome(Tally(parameters.details))
-    for places in _places(ms, unit.rows, 8 if parameters.columns else 1):
+    for places in _places(ms, unit.rows):
         rows = unit.rows[places]
         before, stored = _read_flags(ms, rows)
         after = before.copy()
-        judged = unit.judged[places]
-        if judged.all():
-            _judge(ms, rows, parameters, selected, after)
-        elif judged.any():
-            part = after[judged]
-            _judge(ms, rows[judged], parameters, selected, part)
-            after[judged] = part
+        judged = np.flatnonzero(unit.judged[places])
+        if parameters.mode != "summary" and len(judged):
+            channels, correlations = selected[int(ms.index.ddid[rows[0]])]
+            after[np.ix_(judged, channels, correlations)] = parameters.mode != "unflag"
         _settle(ms, unit.subset, rows, parameters, selected, (stored, before, after), outcome)
     return outcome
 
 
-def _judge(
-    ms: MeasurementSet,
-    rows: NDArray[np.int64],
-    parameters: FlagParameters,
-    selected: Masks,
-    flags: NDArray[np.bool_],
-) -> None:
-    """Change the effective `flags` of rows of one data description as the mode says, in place."""
-    ddid = int(ms.index.ddid[rows[0]])
-    channels, correlations = selected[ddid]
-    if parameters.mode == "clip":
-        expression = Expression.parse(parameters.correlation, ms.correlations(ddid))
-        values = expression.values(read_data(ms, rows, parameters.datacolumn)[:, channels])
-        found = clip(
-            values,
-            parameters.clipminmax,
-            clipoutside=parameters.clipoutside,
-            clipzeros=parameters.clipzeros,
-        )
-        part = flags[:, channels]
-        expression.scatter(found, part)
-        flags[:, channels] = part
-    elif parameters.mode != "summary":
-        flags[:, channels[:, None], correlations] = parameters.mode != "unflag"
+def clip_rows(unit: RowUnit, path: str, parameters: FlagParameters, selected: Masks) -> Found:
+    """Find what clip flags in the rows of a unit; nothing is written."""
+    ms = MeasurementSet(path)
+    channels, _ = selected[unit.ddid]
+    expression = Expression.parse(parameters.correlation, ms.correlations(unit.ddid))
+    values = expression.values(read_data(ms, unit.rows, parameters.datacolumn)[:, channels])
+    outside = clip(
+        values, parameters.clipminmax, clipoutside=parameters.clipoutside, clipzeros=parameters.clipzeros
+    )
+    nchan, ncorr = ms.shape(unit.ddid)
+    part = np.zeros((len(unit.rows), len(channels), ncorr), dtype=bool)
+    expression.scatter(outside, part)
+    found = np.zeros((len(unit.rows), nchan, ncorr), dtype=bool)
+    found[:, channels] = part
+    return Found.packed(unit.rows, found)
 
 
 def find_blocks(unit: BlockUnit, path: str, parameters: FlagParameters, selected: Masks) -> Found:
@@ -153,8 +156,7 @@ def find_blocks(unit: BlockUnit, path: str, parameters: FlagParameters, selected
         extend_blocks(after, unit.starts, growfreq=_GROWFREQ)
     found = np.zeros_like(before)
     found[:, channels] = after & ~before[:, channels]
-    nrow, nchan, ncorr = found.shape
-    return Found(unit.rows, (nrow, nchan, ncorr), np.packbits(found))
+    return Found.packed(unit.rows, found)
 
 
 def write_found(
@@ -203,12 +205,12 @@ def _settle(
     outcome.by_row += int(np.count_nonzero((after & ~final)[:, channels[:, None], correlations]))
 
 
-def _places(ms: MeasurementSet, rows: NDArray[np.int64], bytes_each: int) -> list[NDArray[np.int64]]:
+def _places(ms: MeasurementSet, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Cut rows into pieces of one data description and a bounded size; return their places in `rows`."""
     result = []
     ddids = ms.index.ddid[rows]
     for ddid in np.unique(ddids):
         places = np.flatnonzero(ddids == ddid)
-        step = max(1, _CHUNK_BYTES // (bytes_each * int(np.prod(ms.shape(int(ddid))))))
+        step = max(1, _CHUNK_SAMPLES // int(np.prod(ms.shape(int(ddid)))))
         result += [places[start : start + step] for start in range(0, len(places), step)]
     return result
