@@ -57,6 +57,8 @@ __all__ = ["Dispatcher"]
 
 _log = logging.getLogger(__name__)
 _TICK_SECONDS = 0.25
+_DEAF_SECONDS = 0.5
+"""A tick that comes so late means that this process did not run: a call kept the interpreter's lock."""
 
 
 class Dispatcher(Reactor):
@@ -204,6 +206,8 @@ class Dispatcher(Reactor):
         for task in self._deadlines.due(now):
             self._time_is_up(task)
         if now >= self._next_tick:
+            if self.fleet.beats and now - self._next_tick > _DEAF_SECONDS:
+                self.fleet.was_deaf(now)
             self._next_tick = now + _TICK_SECONDS
             self.fleet.look_for_silent(now)
         self._scheduler.assign()

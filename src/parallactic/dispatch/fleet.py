@@ -142,6 +142,12 @@ class Fleet:
         elif event.state == "stopped" and worker.responsive:
             self._suspend(worker, "is stopped")
 
+    def was_deaf(self, now: float) -> None:
+        """Let silence count from now: this process did not run, and beats may wait to be read."""
+        for worker in self.workers:
+            if worker.last_beat is not None:
+                worker.last_beat = now
+
     def look_for_silent(self, now: float) -> None:
         """Give no new work to workers that have been silent.
 
