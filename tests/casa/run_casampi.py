@@ -1,6 +1,6 @@
-"""Run some of casampi's own tests against our stand-in: ``run_casampi.py FOLDER NAME...``.
+"""Run some of casampi's own tests against our stand-in: ``run_casampi.py BACKEND FOLDER NAME...``.
 
-FOLDER holds the unpacked wheel. Writes outcome.json: how many ran, and how many did not pass.
+FOLDER holds the unpacked wheel. Writes outcome.json: how many ran, and what those said that did not pass.
 """
 
 import importlib.util
@@ -16,9 +16,9 @@ from parallactic.casa import enable
 os.environ["OMPI_COMM_WORLD_LOCAL_SIZE"] = "3"
 
 if __name__ == "__main__":
-    folder, *names = sys.argv[1:]
+    backend, folder, *names = sys.argv[1:]
     # They expect that a server whose interpreter is blocked times out; casampi waits 42 s for that.
-    enable(backend="multiprocessing", workers=2, silence=4.0)
+    enable(backend=backend, workers=2, silence=4)
     place = Path(folder) / "casampi" / "tests" / "test_casampi.py"
     spec = importlib.util.spec_from_file_location("test_casampi", place)
     module = importlib.util.module_from_spec(spec)
@@ -26,8 +26,8 @@ if __name__ == "__main__":
     spec.loader.exec_module(module)
     suite = unittest.defaultTestLoader.loadTestsFromNames(names, module)
     result = unittest.TextTestRunner(verbosity=2).run(suite)
-    problems = [
-        case.id().removeprefix("test_casampi.")
-        for case, _ in (*result.failures, *result.errors, *result.skipped)
-    ]
+    problems = {
+        case.id().removeprefix("test_casampi."): told
+        for case, told in (*result.failures, *result.errors, *result.skipped)
+    }
     Path("outcome.json").write_text(json.dumps({"ran": result.testsRun, "not passed": problems}))
