@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from cli_helpers import environment, one_sentence
+from surroundings import in_private, private_is_allowed
 
 import parallactic as plx
 from parallactic.backend import Check
@@ -36,10 +37,16 @@ def by_name(checks: Sequence[Check] | list[dict[str, Any]]) -> Report:
     return found
 
 
-def doctor(folder: Path, *words: str, prefix: Sequence[str] = (), **env: str) -> tuple[int, Report]:
+def doctor(
+    folder: Path,
+    *words: str,
+    prefix: Sequence[str] = (),
+    python: Sequence[str] = (sys.executable,),
+    **env: str,
+) -> tuple[int, Report]:
     """Run the command and return its exit code and what it found."""
     done = subprocess.run(
-        [*prefix, sys.executable, "-m", "parallactic", "doctor", "--json", *words],
+        [*prefix, *python, "-m", "parallactic", "doctor", "--json", *words],
         cwd=folder,
         env=environment(folder, env),
         stdin=subprocess.DEVNULL,
@@ -89,6 +96,11 @@ def rename_host(name: str) -> None:
 def cut_network() -> None:
     """Initializer of a worker: its network has no way out."""
     private(NEW_NET)
+
+
+needs_private = pytest.mark.skipif(
+    not private_is_allowed(), reason="this container lets nobody have mounts of his own (unshare)"
+)
 
 
 def look(folder: Path, *, initializer: Callable[..., None], initargs: tuple[Any, ...] = ()) -> Report:
@@ -151,16 +163,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     """Mounted for reading alone, in a private view of the file systems; root may not write there either."""
     place = tmp_path / "disk"
     place.mkdir()
-    inside = f"mount -t tmpfs -o ro none '{place}' && exec \"$@\""
-    prefix = [
-        "unshare",
-        "--mount",
-        *(() if os.geteuid() == 0 else ("--map-root-user",)),
-        "sh",
-        "-c",
-        inside,
-        "sh",
-    ]
+    prefix = in_private(f"mount -t tmpfs -o ro none {place}")
     code, found = doctor(tmp_path, "--folder", str(place), prefix=prefix)
     assert code == 1
     assert found["folder"]["state"] == "failure"
@@ -171,16 +174,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 def test_a_folder_in_memory(tmp_path: Path) -> None:
     place = tmp_path / "disk"
     place.mkdir()
-    inside = f"mount -t tmpfs none '{place}' && exec \"$@\""
-    prefix = [
-        "unshare",
-        "--mount",
-        *(() if os.geteuid() == 0 else ("--map-root-user",)),
-        "sh",
-        "-c",
-        inside,
-        "sh",
-    ]
+    prefix = in_private(f"mount -t tmpfs none {place}")
     code, found = doctor(tmp_path, "--folder", str(place), prefix=prefix)
     assert code == 0
     assert found["folder"]["state"] == "warning"
@@ -188,6 +182,7 @@ def test_a_folder_in_memory(tmp_path: Path) -> None:
     assert "it lies in memory" in found["folder"]["found"]
 
 
+@needs_private
 def test_a_folder_that_one_worker_does_not_see(tmp_path: Path) -> None:
     begun = time.monotonic()
     found = look(tmp_path, initializer=hide_folder, initargs=(str(tmp_path), 1))
@@ -211,6 +206,7 @@ def test_locks_that_a_system_refuses(tmp_path: Path) -> None:
     assert code == 1
 
 
+@needs_private
 def test_a_host_whose_name_nobody_knows(tmp_path: Path) -> None:
     found = look(tmp_path, initializer=rename_host, initargs=("nowhere-7.invalid",))
     assert "nowhere-7.invalid" in found["workers"]["found"]
@@ -219,6 +215,7 @@ def test_a_host_whose_name_nobody_knows(tmp_path: Path) -> None:
     assert "/etc/hosts" in found["host names"]["advice"]
 
 
+@needs_private
 def test_workers_without_a_way_back(tmp_path: Path) -> None:
     found = look(tmp_path, initializer=cut_network)
     assert found["ports"]["state"] == "warning"
