@@ -83,3 +83,11 @@ def test_writing_twice_replaces(tmp_path: Path) -> None:
     write_report(tmp_path, "Two", "", [])
     assert "Two" in (tmp_path / "report.html").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
+
+
+def test_columns_of_words_stand_to_the_left_and_numbers_to_the_right(tmp_path: Path) -> None:
+    table = Table("Steps", ("step", "task", "seconds"), [("edges", "flag", "0.50"), ("image", "tclean", "9")])
+    assert table.left == [True, True, False]
+    text = write_report(tmp_path, "T", "", [Section(title="S", text="", tables=[table])]).read_text()
+    assert '<td class="left">tclean</td><td>9</td>' in text
+    assert Table("None", ("a", "b"), []).left == [True, True]

@@ -166,9 +166,9 @@ def plot_gains(
                 line = gains[:, antenna, feed] * np.exp(-1j * np.angle(gains[:, solutions.reference, feed]))
                 top.plot((times - start) / 60.0, np.abs(line), "-", lw=0.7, color=colour)
                 bottom.plot((times - start) / 60.0, _unbroken(np.angle(line)), "-", lw=0.7, color=colour)
-        top.set_title(f"spw {spw}, feed {'RL'[feed] if nfeed == 2 else feed}", fontsize=10)
+        top.set_title(f"spw {spw}, {_feed(feed, nfeed)}", fontsize=10)
         bottom.set(
-            xlabel="Number of the antenna" if moment else "Time since the first solution (min)",
+            xlabel="Antenna ID (colours: names)" if moment else "Time since the first solution (min)",
             ylim=(-185, 185),
             yticks=range(-180, 181, 90),
         )
@@ -176,6 +176,11 @@ def plot_gains(
     grid[1, 0].set_ylabel("Phase (degrees)")
     _legend(figure, solutions)
     return _save(figure, path)
+
+
+def _feed(feed: int, count: int) -> str:
+    """Name a feed; a table of solutions does not say whether it is circular or linear."""
+    return f"feed {('R/X', 'L/Y')[feed]}" if count == 2 else "both feeds"
 
 
 def _unbroken(phase: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -201,7 +206,7 @@ def plot_bandpass(path: str | Path, solutions: Solutions, *, title: str) -> Path
                 style: dict[str, Any] = {"marker": ".", "ms": 3, "lw": 0.8, "color": colour}
                 top.plot(frequency, np.abs(values), **style)
                 bottom.plot(frequency, _unbroken(np.angle(values)), **style)
-        top.set_title(f"spw {spw}, feed {'RL'[feed] if nfeed == 2 else feed}", fontsize=10)
+        top.set_title(f"spw {spw}, {_feed(feed, nfeed)}", fontsize=10)
         bottom.set_xlabel("Frequency (GHz)")
         for axes in (top, bottom):
             axes.ticklabel_format(axis="x", useOffset=False)

@@ -41,11 +41,19 @@ class Bar:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of texts under a header; the first column is to the left, the others are numbers, to the right."""
+    """Rows of texts under a header; the first column and those without a digit stand to the left."""
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+
+    @property
+    def left(self) -> list[bool]:
+        """Whether each column stands to the left; numbers stand to the right."""
+        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.header)
+        return [
+            number == 0 or not any(map(str.isdigit, "".join(cells))) for number, cells in enumerate(columns)
+        ]
 
 
 @dataclass(frozen=True)
@@ -93,8 +101,8 @@ class Section:
             parts.append(bars_table(self.bars))
         for table in self.tables:
             shown = RichTable(title=table.title, title_justify="left")
-            for column, name in enumerate(table.header):
-                shown.add_column(name, justify="right" if column else "left")
+            for name, left in zip(table.header, table.left, strict=True):
+                shown.add_column(name, justify="left" if left else "right")
             for row in table.rows:
                 shown.add_row(*(Text(cell) for cell in row))
             parts.append(shown)
@@ -168,7 +176,7 @@ h1 { margin-bottom: 0; } h2 { margin-top: 3rem; border-bottom: 1px solid #8886; 
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
 th, td { padding: .25rem .8rem; border-bottom: 1px solid #8884; text-align: right; }
-th:first-child, td:first-child, td.left { text-align: left; }
+th:first-child, td:first-child, .left { text-align: left; }
 .met { color: #16803c; font-weight: 600; } .missed { color: #c02626; font-weight: 600; }
 figure { margin: 1.5rem 0; } figure img { max-width: 100%; background: white; border-radius: 4px; }
 figcaption { font-size: .9rem; opacity: .8; } .error { color: #c02626; }
@@ -199,9 +207,14 @@ def _section(base: Path, section: Section) -> str:
             f"<table><tr><th>measured</th><th>value</th><th>bar</th><th></th></tr>\n{rows}</table>\n"
         )
     for table in section.tables:
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in table.header)
+        sides = [' class="left"' if left else "" for left in table.left]
+        head = "".join(
+            f"<th{side}>{html.escape(name)}</th>" for name, side in zip(table.header, sides, strict=True)
+        )
         rows = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>\n"
+            "<tr>"
+            + "".join(f"<td{side}>{html.escape(cell)}</td>" for cell, side in zip(row, sides, strict=True))
+            + "</tr>\n"
             for row in table.rows
         )
         parts.append(f"<table><caption>{html.escape(table.title)}</caption><tr>{head}</tr>\n{rows}</table>\n")
