@@ -95,3 +95,6 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+
+if import_module("parallactic.worker.ranks").has_company():
+    import_module("parallactic.registry").enter()

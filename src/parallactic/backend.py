@@ -332,6 +332,14 @@ class Backend(ABC):
         """
         yield from ()
 
+    @classmethod
+    def enter(cls) -> None:  # noqa: B027  (most engines start their workers themselves)
+        """Join the others, in a process that a launcher such as mpiexec has started for this backend.
+
+        Called when the library is imported. In the client it returns; in a process that is to serve it ends
+        with the process, so that no line of the script runs there after the import.
+        """
+
     @property
     @abstractmethod
     def max_workers(self) -> int:

@@ -8,16 +8,16 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 
 from parallactic.backend import Availability, Backend
+from parallactic.config import read_configuration
 from parallactic.errors import BackendUnavailable, InvalidSpec
 from parallactic.spec import near_match
 
-__all__ = ["PLANNED", "availability", "backends", "load"]
+__all__ = ["PLANNED", "availability", "backends", "enter", "load"]
 
 _GROUP = "parallactic.backends"
 
 PLANNED = MappingProxyType(
     {
-        "mpi": "pip install 'parallactic[mpi]'",
         "dask": "pip install 'parallactic[dask]'",
         "slurm": "pip install 'parallactic[slurm]'",
     }
@@ -70,3 +70,13 @@ def availability(name: str) -> Availability:
         return load(name).available()
     except (BackendUnavailable, InvalidSpec) as error:
         return Availability(False, str(error), PLANNED.get(name, ""))
+
+
+def enter(name: str | None = None) -> None:
+    """Join the others, if a launcher has started this process for the backend `name`, or the configured one.
+
+    Does not return in a process that is to serve.
+    """
+    chosen = name or read_configuration().backend
+    if chosen is not None and chosen in backends():
+        load(chosen).enter()

@@ -96,7 +96,7 @@ class Dispatcher(Reactor):
             WorkerDown: self._worker_down,
             Lost: self._lost,
             Spared: self.fleet.spared,
-            Broken: self._broke,
+            Broken: lambda event: self._break(BackendUnavailable(event.message)),
             Logged: lambda event: self.callbacks.put(lambda: relay_record(event.record)),
             Printed: lambda event: self.callbacks.put(lambda: print_lines(event.stream, event.text)),
         }
@@ -370,9 +370,6 @@ class Dispatcher(Reactor):
                 self._leave(worker, event.task, event.attempt)
                 self._attempt_failed(task, lost_error(task, worker, event), worker, None)
                 return
-
-    def _broke(self, event: Broken) -> None:
-        self._break(BackendUnavailable(event.message))
 
     def _break(self, error: BaseException) -> None:
         self.broken = error

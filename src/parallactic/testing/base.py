@@ -60,6 +60,8 @@ class Contract:
         """Close the executors that the tests of a class shared; nothing must be left of them."""
         tmp_path_factory.getbasetemp()  # settled before the temporary folder is another
         cls._shared = {}
+        for name in [cls.backend] if cls.backend else selected_backends():
+            Engine(name, cls.settings, cls.workers).warm_up()
         with private_temporary_folder():
             before = Snapshot.take()
             yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from parallactic.spec import near_match
 __all__ = ["VARIABLE", "Engine", "require", "selected_backends"]
 
 VARIABLE = "PARALLACTIC_TEST_BACKENDS"
+
+_warm: set[tuple[str, int]] = set()
 
 
 def selected_backends() -> list[str]:
@@ -72,6 +75,18 @@ class Engine:
     def notice_seconds(self) -> float:
         """Seconds within which a death must be noticed."""
         return 2.0 if self.capabilities.several_hosts else 0.5
+
+    def warm_up(self) -> None:
+        """Have the engine start what it keeps for the life of this process, such as the ranks of MPI.
+
+        That is not held against an executor that comes later. No test has more than three open at once.
+        """
+        if not registry.availability(self.name).ok or (self.name, self.workers) in _warm:
+            return
+        _warm.add((self.name, self.workers))
+        with contextlib.ExitStack() as stack:
+            for executor in [stack.enter_context(self.open()) for _ in range(3)]:
+                executor.target("all").submit(os.getpid).result(60.0)
 
     def open(self, **options: Any) -> Executor:
         """Return a new executor on this backend."""

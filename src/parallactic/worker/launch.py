@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import parallactic
+from parallactic.worker.ranks import without_launcher
 
 __all__ = ["start_supervisor"]
 
@@ -29,9 +30,10 @@ def start_supervisor(
     log
         File to which all that the processes print is appended.
     environment
-        Its variables; the folder of this library is put in front of ``PYTHONPATH``.
+        Its variables, of which those of an MPI launcher are left out; the folder of this library is put in
+        front of ``PYTHONPATH``.
     """
-    variables = dict(environment)
+    variables = without_launcher(environment)
     home = str(Path(parallactic.__file__).parents[1])
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, [home, variables.get("PYTHONPATH")]))
     # -P: a file of the current folder must not stand in for a module of the library.

@@ -51,7 +51,9 @@ class Loop:
 
     def run(self) -> None:
         """Serve until the end."""
-        info = self._welcome()
+        info, rest = self._welcome()
+        if not self._take(rest):
+            return
         while self._receive():
             envelope = self._pending.popleft()
             self._started.write(envelope.task, envelope.attempt)
@@ -64,7 +66,8 @@ class Loop:
             # The next wait may be long: what the task used is freed before it.
             del envelope, outcome
 
-    def _welcome(self) -> WorkerInfo:
+    def _welcome(self) -> tuple[WorkerInfo, list[Message]]:
+        """Learn who this is; return that, and the messages that came with it."""
         messages: list[Message] = []
         while not messages:
             messages = self._channel.receive()
@@ -80,8 +83,7 @@ class Loop:
         self._capture(settings["log_level"], info)
         with self._lock:
             self._channel.send(Kind.READY, b"")
-        self._take(messages[1:])
-        return info
+        return info, messages[1:]
 
     def _capture(self, level: int, info: WorkerInfo) -> None:
         root = logging.getLogger()

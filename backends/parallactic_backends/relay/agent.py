@@ -1,0 +1,263 @@
+"""The agent: it runs a supervisor and its worker on its host, and relays all they say.
+
+A crash of user code ends the worker, never the agent; so what carries the link, an MPI rank for one, lives
+on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import select
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from parallactic.wire.framing import Channel, Message
+from parallactic.wire.hello import ROLE_SUPERVISOR, Hello
+from parallactic.wire.listener import Listener
+from parallactic.wire.messages import Kind
+from parallactic.worker.launch import start_supervisor
+from parallactic.worker.supervisor import tail
+from parallactic_backends.relay.backoff import BackOff, sharpen_sleep
+from parallactic_backends.relay.link import Arrival, Link, Order, Report, Way
+
+__all__ = ["Agent"]
+
+
+class Agent:
+    """Serve one client through one link, one worker at a time.
+
+    Parameters
+    ----------
+    link
+        This end of the connection to the client.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._folder: Path | None = None
+        self._listener: Listener | None = None
+        self._guests: deque[tuple[socket.socket, Hello]] = deque()
+        self._supervisor: subprocess.Popen[bytes] | None = None
+        self._pidfd = -1
+        self._log = ""
+        self._lanes: dict[Way, Channel] = {}
+        self._unsent: dict[Way, list[int]] = {}
+        self._deadline: float | None = None
+
+    def serve(self) -> None:
+        """Serve until the client says so.
+
+        Raises
+        ------
+        LinkLost
+            If the client is gone.
+        """
+        try:
+            self._serve_orders()
+        finally:
+            self._end_run()
+        self._link.post(Way.AGENT, Report.LEFT)
+        while self._link.busy:
+            self._link.progress()
+
+    def _serve_orders(self) -> None:
+        """Serve until the client says goodbye."""
+        pauses, heard = BackOff(), False
+        sharpen_sleep()
+        while True:
+            arrivals = self._link.progress()
+            for arrival in arrivals:
+                if not self._obey(arrival):
+                    return
+            moved = self._welcome_guests() or self._link.busy
+            if self._deadline is not None and time.monotonic() > self._deadline:
+                self._kill()
+            heard = self._listen(pauses.next(moved=moved or heard, in_use=self._listener is not None))
+
+    # From the client
+
+    def _obey(self, arrival: Arrival) -> bool:
+        """Do what the client asks; return False when it is time to go."""
+        way, message = arrival
+        if way is not Way.AGENT:
+            self._relay_down(way, message)
+        elif message.kind == Order.START:
+            self._start(pickle.loads(message.control))
+        elif message.kind == Order.END:
+            seconds, welcomed = json.loads(message.control)
+            self._end(seconds, worker_knows=welcomed)
+        return not (way is Way.AGENT and message.kind == Order.LEAVE)
+
+    def _start(self, orders: dict[str, Any]) -> None:
+        self._link.shares_memory = orders["shares_memory"]
+        if self._listener is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="parallactic-agent-"))
+            key_file = self._folder / "key"
+            if orders["key"]:
+                key_file.touch(mode=0o600)
+                key_file.write_bytes(orders["key"])
+            self._listener = Listener(orders["key"], lambda sock, hello: self._guests.append((sock, hello)))
+            self._listener.start()
+        assert self._folder is not None
+        log = Path(orders["log"])
+        # The client's folder may not be on this host.
+        self._log = str(log if log.parent.is_dir() else self._folder / log.name)
+        self._supervisor = start_supervisor(
+            self._listener.address,
+            str(self._folder / "key") if orders["key"] else "",
+            orders["worker"],
+            orders["epoch"],
+            self._log,
+            dict(os.environ) | orders["environment"],
+        )
+        self._pidfd = os.pidfd_open(self._supervisor.pid)
+
+    def _relay_down(self, way: Way, message: Message) -> None:
+        lane = self._lanes.get(way)
+        if lane is None:
+            _close(message.fds)
+            return
+        lane.queue(message.kind, message.control, message.buffers, message.fds)
+        self._unsent.setdefault(way, []).extend(message.fds)
+        self._flush(way, lane)
+
+    def _flush(self, way: Way, lane: Channel) -> None:
+        try:
+            done = lane.flush()
+        except OSError:
+            done = True  # it is dead, and its supervisor or the end of that will say why
+        if done:
+            _close(self._unsent.pop(way, ()))
+        else:
+            self._unsent.setdefault(way, [])
+
+    # From the supervisor and the worker
+
+    def _welcome_guests(self) -> bool:
+        welcomed = False
+        while self._guests and self._listener is not None:
+            sock, hello = self._guests.popleft()
+            self._listener.taken(sock)
+            way = Way.SUPERVISOR if hello.role == ROLE_SUPERVISOR else Way.WORKER
+            self._lanes[way] = Channel(sock)
+            report = Report.SUPERVISOR_UP if way is Way.SUPERVISOR else Report.WORKER_UP
+            self._link.post(Way.AGENT, report, json.dumps((hello.epoch, hello.pid)).encode())
+            welcomed = True
+        return welcomed
+
+    def _listen(self, pause: float) -> bool:
+        """Relay what was said within `pause` seconds; return whether there was anything."""
+        readers: list[Any] = list(self._lanes.values())
+        if self._pidfd >= 0:
+            readers.append(self._pidfd)
+        writers = [self._lanes[way] for way in self._unsent if way in self._lanes]
+        readable, writable, _ = select.select(readers, writers, [], pause)
+        for way, lane in list(self._lanes.items()):
+            if lane in writable:
+                self._flush(way, lane)
+            if lane in readable and self._lanes.get(way) is lane:
+                self._relay_up(way, lane)
+        if self._pidfd in readable:
+            self._supervisor_ended()
+        return bool(readable)
+
+    def _relay_up(self, way: Way, lane: Channel) -> None:
+        try:
+            messages = lane.receive()
+        except EOFError:
+            self._hang_up(way)
+            return
+        for message in messages:
+            if message.kind == Kind.EXIT:
+                # After all that the worker sent before it died.
+                self._drain(Way.WORKER)
+            self._link.post(way, *message)
+
+    def _drain(self, way: Way) -> None:
+        lane = self._lanes.get(way)
+        if lane is not None:
+            for message in lane.drain():
+                self._link.post(way, *message)
+            self._hang_up(way)
+
+    def _hang_up(self, way: Way) -> None:
+        lane = self._lanes.pop(way, None)
+        if lane is not None:
+            lane.close()
+        _close(self._unsent.pop(way, ()))
+
+    def _supervisor_ended(self) -> None:
+        assert self._supervisor is not None
+        os.close(self._pidfd)
+        self._pidfd = -1
+        code = self._supervisor.wait()
+        self._supervisor = None
+        lane = self._lanes.get(Way.SUPERVISOR)
+        if lane is not None:
+            # Its last word may tell of the worker's end, which comes after what the worker said.
+            last = lane.drain()
+            self._drain(Way.WORKER)
+            for message in last:
+                self._link.post(Way.SUPERVISOR, *message)
+            self._hang_up(Way.SUPERVISOR)
+        self._drain(Way.WORKER)
+        if self._deadline is not None:
+            self._finish()
+        else:
+            self._link.post(Way.AGENT, Report.GONE, json.dumps((code, tail(self._log))).encode())
+
+    # The end of a run
+
+    def _end(self, seconds: float, *, worker_knows: bool) -> None:
+        self._deadline = time.monotonic() + seconds
+        if not worker_knows:
+            # The client has not spoken to it, and will not: it must find nobody.
+            self._hang_up(Way.WORKER)
+            self._close_listener()
+        if self._supervisor is None:
+            self._finish()
+
+    def _close_listener(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        self._guests.clear()
+
+    def _kill(self) -> None:
+        if self._supervisor is not None:
+            # Its child is tied to it and dies with it.
+            self._supervisor.kill()
+        self._deadline = float("inf")
+
+    def _finish(self) -> None:
+        self._end_run()
+        self._link.post(Way.AGENT, Report.IDLE)
+
+    def _end_run(self) -> None:
+        self._deadline = None
+        if self._supervisor is not None:
+            self._supervisor.kill()
+            self._supervisor.wait()
+            self._supervisor = None
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+        for way in list(self._lanes):
+            self._hang_up(way)
+        self._close_listener()
+        if self._folder is not None:
+            shutil.rmtree(self._folder)
+            self._folder = None
+
+
+def _close(fds: Any) -> None:
+    for fd in fds:
+        os.close(fd)
