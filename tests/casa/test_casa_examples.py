@@ -12,12 +12,18 @@ from casacore.tables import table
 from scipy.signal import medfilt
 
 from parallactic.measurementset import MeasurementSet
-from parallactic.testing.engine import selected_backends
+from parallactic.testing.engine import require, selected_backends
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "casa"
 
 
-def run(name: str, folder: Path, *arguments: str, backend: str = "multiprocessing") -> str:
+@pytest.fixture(params=selected_backends())
+def backend(request) -> str:
+    require(request.param)
+    return request.param
+
+
+def run(name: str, folder: Path, backend: str, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / name), *arguments],
         cwd=folder,
@@ -27,33 +33,32 @@ def run(name: str, folder: Path, *arguments: str, backend: str = "multiprocessin
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
 
-@pytest.mark.parametrize("backend", selected_backends())
 def test_commands(backend, tmp_path):
-    assert "ZeroDivisionError: division by zero" in run("commands.py", tmp_path, backend=backend)
+    assert "ZeroDivisionError: division by zero" in run("commands.py", tmp_path, backend)
 
 
 @pytest.mark.casa
-def test_tasks(casa, simulated_copy, tmp_path):
+def test_tasks(casa, backend, simulated_copy, tmp_path):
     rows = MeasurementSet(simulated_copy.path).index.row.size
     before = casa.flagdata(vis=str(simulated_copy.path), mode="summary")
-    said = run("tasks.py", tmp_path, str(simulated_copy.path))
+    said = run("tasks.py", tmp_path, backend, str(simulated_copy.path))
     assert f"{before['flagged']:.0f} of {before['total']:.0f} are flagged" in said
     assert f"[{rows}, {rows}] rows" in said
     assert casa.flagdata(vis=str(simulated_copy.path), mode="summary")["flagged"] > before["flagged"]
 
 
 @pytest.mark.casa
-def test_two_observations(casa, simulated, tmp_path):
+def test_two_observations(casa, backend, simulated, tmp_path):
     paths = [tmp_path / "first.ms", tmp_path / "second.ms"]
     for path in paths:
         shutil.copytree(simulated.path, path)
     with table(str(simulated.path), ack=False) as untouched:
         data = untouched.getcell("DATA", 1)
-    run("two_observations.py", tmp_path, *map(str, paths))
+    run("two_observations.py", tmp_path, backend, *map(str, paths))
     assert {"first.cal", "second.cal"} <= {path.name for path in tmp_path.iterdir()}
     expected = medfilt(data.real, (3, 1)) + 1j * medfilt(data.imag, (3, 1))
     assert np.abs(expected - data).max() > 0

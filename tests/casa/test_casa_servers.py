@@ -1,10 +1,12 @@
 """Servers that have CASA: their logs, their settings, and tasks that CASA itself does not divide."""
 
 import json
-from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
+
+from parallactic import registry
+from parallactic.testing.engine import require, selected_backends
 
 pytestmark = pytest.mark.casa
 
@@ -12,7 +14,7 @@ SCRIPT = """
 import glob, json, sys
 import parallactic.casa
 
-parallactic.casa.enable(backend="multiprocessing", workers=2)
+parallactic.casa.enable(backend=sys.argv[2], workers=2)
 import casatasks
 from casampi.MPICommandClient import MPICommandClient
 
@@ -24,20 +26,38 @@ def ask(command, target):
 for mode in ("unified", "separated", "redirect"):
     client.set_log_mode(mode)
     ask(f"casalog.post('told {mode}')", 2)
-logs = {}
+casatasks.casalog.post("told client")
+ask("len('at NORMAL')", 1)
+client.set_log_level("DEBUG")
+ask("len('at DEBUG')", 1)
+logs, commands = {}, []
 for path in sorted(glob.glob("casa-*")):
-    lines = [line.split() for line in open(path) if "\\ttold" in line]
-    logs[path] = [[line[-1], line[-3].partition(":MPIServer-")[2]] for line in lines]
+    lines = list(open(path))
+    logs[path] = [
+        [line.split()[-1], line.split()[-3].rpartition(":")[2]] for line in lines if "\\ttold" in line
+    ]
+    commands += [line for line in lines if "runs request" in line]
+client.set_log_level("NORMAL")
 
-client.set_omp_num_threads(1, [1, 2])
+threads = {1: 3, 2: 2}
+for rank, number in threads.items():
+    client.set_omp_num_threads(number, rank)
+# Counted by OpenMP inside of a parallel region, not read back.
+counted = ask("casalog.ompNumThreadsTest()", [1, 2])
+memory = client.getMemoryTotal(False, 1)
+client.setMemoryFraction(25, 1)
+quarter = client.getMemoryTotal(True, 1)
 client.setMemoryTotal(2048, 1)
 client.setNumCPUs(1, 1)
 told = {
     "logs": logs,
-    "threads": ask("casalog.ompGetNumThreads()", [1, 2]),
+    "commands": commands,
+    "threads": counted,
+    "fraction": quarter / memory,
     "memory": client.getMemoryTotal(True, 1),
     "cores": client.getNumCPUs(True, [1]),
 }
+client.set_omp_num_threads(1, [1, 2])
 
 client.set_log_mode("unified")
 cut = {"separationaxis": "baseline", "numsubms": 4, "flagbackup": False}
@@ -54,48 +74,55 @@ json.dump(told, open("told.json", "w"))
 """
 
 
-@pytest.fixture(scope="module")
-def folder(casa: ModuleType, evla_original, tmp_path_factory, run_in) -> Path:
+@pytest.fixture(scope="module", params=selected_backends())
+def served(casa: ModuleType, evla_original, tmp_path_factory, run_in, request) -> SimpleNamespace:
+    """The folder of a client with two servers, and what it told."""
+    require(request.param)
     folder = tmp_path_factory.mktemp("servers")
-    ran = run_in(folder, SCRIPT, str(evla_original))
+    ran = run_in(folder, SCRIPT, str(evla_original), request.param)
     assert ran.returncode == 0, ran.stderr[-3000:]
-    (folder / "said").write_text(ran.stdout)
-    return folder
+    told = json.loads((folder / "told.json").read_text())
+    inline = registry.load(request.param).capabilities.inline
+    return SimpleNamespace(folder=folder, said=ran.stdout, told=told, inline=inline)
 
 
-@pytest.fixture(scope="module")
-def told(folder) -> dict:
-    return json.loads((folder / "told.json").read_text())
+def test_every_log_mode_names_the_server(served):
+    logs = served.told["logs"]
+    (client_log,) = (name for name in logs if "server" not in name)
+    assert logs[client_log] == [["unified", "MPIServer-2"], ["client", "MPIClient"]]
+    (own,) = (name for name in logs if "-server-2-" in name)
+    assert logs[own] == [["separated", "MPIServer-2"], ["redirect", "MPIServer-2"]]
+    assert "told redirect" in served.said
+    assert "told separated" not in served.said
 
 
-def test_every_log_mode_names_the_server(told, folder):
-    (client_log,) = (name for name in told["logs"] if "server" not in name)
-    assert told["logs"][client_log] == [["unified", "2"]]
-    (own,) = (name for name in told["logs"] if "-server-2-" in name)
-    assert told["logs"][own] == [["separated", "2"], ["redirect", "2"]]
-    said = (folder / "said").read_text()
-    assert "told redirect" in said
-    assert "told separated" not in said
+def test_the_log_level_is_that_of_messages_about_commands(served):
+    commands = "".join(served.told["commands"])
+    assert "at NORMAL" in commands
+    assert "at DEBUG" not in commands
 
 
-def test_the_settings_of_casa_reach_the_servers(told):
-    assert told["threads"] == [1, 1]
+def test_the_settings_of_casa_take_effect(served):
+    told = served.told
+    # Servers of one process share its threads: there the last setting counts.
+    assert told["threads"] == ([2, 2] if served.inline else [3, 2])
+    assert told["fraction"] == 0.25
     assert told["memory"] == 2048 * 1024
     assert told["cores"] == 1
 
 
-def test_nothing_failed(told, folder):
-    assert told["failed"] == []
+def test_nothing_failed(served):
+    assert served.told["failed"] == []
     # CASA's cubes divide by C++ and MPI alone, and its new uvcontsub not at all: both ran in the client.
-    assert (folder / "cube.image").is_dir()
-    assert (folder / "line.mms" / "table.dat").is_file()
+    assert (served.folder / "cube.image").is_dir()
+    assert (served.folder / "line.mms" / "table.dat").is_file()
 
 
-def test_tasks_run_in_the_client_after_the_end_of_the_servers(told):
-    assert told["after"] == told["flags"]["flagged"]
+def test_tasks_run_in_the_client_after_the_end_of_the_servers(served):
+    assert served.told["after"] == served.told["flags"]["flagged"]
 
 
-def test_rflag_finds_what_casa_finds_by_itself(told, casa, evla_original, tmp_path):
+def test_rflag_finds_what_casa_finds_by_itself(served, casa, evla_original, tmp_path):
     mms = str(tmp_path / "obs.mms")
     casa.partition(
         vis=str(evla_original), outputvis=mms, separationaxis="baseline", numsubms=4, flagbackup=False
@@ -104,4 +131,4 @@ def test_rflag_finds_what_casa_finds_by_itself(told, casa, evla_original, tmp_pa
     alone = casa.flagdata(vis=mms, mode="summary")
     assert alone["flagged"] > 0
     # Sums of counts, in whatever order: integers in double precision are exact.
-    assert told["flags"] == json.loads(json.dumps(alone))
+    assert served.told["flags"] == json.loads(json.dumps(alone))

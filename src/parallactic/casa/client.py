@@ -396,6 +396,7 @@ class MPICommandClient:
         if casalog is not None:
             path = casalog.logfile()
             casalog.processorOrigin(origin)
+            casalog.origin("casa")
         log = (self._log_mode, str(Path(path).absolute()), origin)
         everyone = self._session.executor.target("all")
         everyone.setup(server.open_log, *log, inline=self._session.inline).result()

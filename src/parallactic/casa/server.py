@@ -150,6 +150,8 @@ def _log_to(file: Path, origin: str) -> None:
     casalog = namespace()["casalog"]
     casalog.setlogfile(str(file))
     casalog.processorOrigin(origin)
+    # It stands in messages whose own origin was set after it.
+    casalog.origin("casa")
 
 
 def open_log(mode: LogMode, path: str, client_origin: str, *, inline: bool) -> None:
@@ -239,7 +241,6 @@ def _note(message: str, priority: str) -> None:
     if casalog is None:
         post(message, priority, "MPICommandServer")
     else:
-        # CASA names the server in the origin of messages whose origin was set in this way.
         casalog.origin("MPICommandServer")
         casalog.post(message, priority)
 
