@@ -14,6 +14,7 @@ import typer
 from parallactic.cli.console import FAILED, Json, guarded, show
 from parallactic.cli.tasks import RUNNING, Backend, Workers
 from parallactic.errors import BackendUnavailable, InvalidSpec
+from parallactic.worker.ranks import launch
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -53,6 +54,10 @@ def doctor(
     if not folder.is_dir():
         raise InvalidSpec(f"there is no folder {folder}; give --folder one that all workers see.")
     name = _chosen(backend)
+    started = launch()
+    if started is not None and started.rank > 0:
+        # One of several that a launcher of MPI has started: the first speaks for all.
+        return
     checks: list[Check] = []
     for check in _checks(name, workers, folder.resolve(), timeout):
         _logger.info("%s: %s, %s", check.name, check.state, check.found)
@@ -168,6 +173,8 @@ def _page(name: str, checks: list[Check], counts: dict[str, int]) -> Group:
         for check in checks
         if check.advice
     ]
-    told = f"{counts['ok']} ok, {counts['warning']} warnings, {counts['failure']} failures"
+    told = ", ".join(
+        f"{number} {state}{'s' if state != 'ok' and number != 1 else ''}" for state, number in counts.items()
+    )
     heading = [Text("\nWhat to do", style="bold")] if advice else []
     return Group(table, *heading, *advice, Text(f"\n{told}", style="dim"))

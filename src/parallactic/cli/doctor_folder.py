@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from parallactic.backend import Check
 from parallactic.cli.doctor_tasks import filesystem_of, hold_lock, look_at_folder, release_lock, try_lock
+from parallactic.worker.ranks import without_launcher
 
 if TYPE_CHECKING:
     from parallactic.cli.doctor_workers import Crew
@@ -180,6 +181,7 @@ class _Client:
         )
         self._child = subprocess.Popen(
             [sys.executable, "-c", code, str(self._path), kind],
+            env=without_launcher(os.environ),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -22,6 +22,7 @@ from typing import Any, Literal
 import psutil
 
 from parallactic.worker.namespace import namespace, worker
+from parallactic.worker.ranks import without_launcher
 
 __all__ = [
     "addresses_of",
@@ -279,6 +280,7 @@ def try_lock(path: str, kind: Kind, holder: tuple[str, int], seconds: float) -> 
             return take_lock(file, kind)
     child = subprocess.run(
         [sys.executable, "-c", _TRY.format(path=sys.path), path, kind],
+        env=without_launcher(os.environ),
         capture_output=True,
         text=True,
         timeout=seconds,

@@ -26,7 +26,7 @@ case $version in
     # More ranks than processors; no rank is tied to one, for its tasks run beside it.
     options+=(--oversubscribe --bind-to none)
     # Other hosts get no variables by themselves.
-    for name in PARALLACTIC_BACKEND OMP_NUM_THREADS PATH PYTHONPATH LD_LIBRARY_PATH; do
+    for name in PARALLACTIC_BACKEND OMP_NUM_THREADS TERM COLUMNS PATH PYTHONPATH LD_LIBRARY_PATH; do
         if [ -n "${!name:-}" ]; then options+=(-x "$name"); fi
     done
     # From version 5 on the others outlive a rank that dies.
@@ -64,6 +64,10 @@ def job_script(request: Request, dialect: Dialect, source: str, arguments: Seque
         # Modules' own scripts use variables that are not set.
         lines += ["set +u", request.prologue, "set -u", ""]
     lines += ["export PARALLACTIC_BACKEND=mpi", "export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}"]
+    lines += [
+        "# The output goes into a file, whatever terminal MPI pretends.",
+        "export TERM=dumb COLUMNS=120",
+    ]
     if arguments:
         python = request.python or sys.executable
         words = [*request.prefix, python, "-m", "parallactic", *arguments]
