@@ -147,7 +147,11 @@ class DataContract(Contract):
         for _ in range(10):
             once()
         gc.collect()
-        assert settles(lambda: descriptors() <= before, self.patience), (before, descriptors())
+
+        def none_more() -> bool:
+            return all(now <= then for now, then in zip(descriptors(), before, strict=True))
+
+        assert settles(none_more, self.patience), (before, descriptors())
 
     def test_data_of_many_refs_fit_into_one_task(self, ex: Executor) -> None:
         """Two hundred Refs and two hundred large results as arguments of one task."""
