@@ -181,7 +181,8 @@ class MpiBackend(Backend):
             if envelope.worker is None:
                 raise InvalidSpec(f"task {envelope.task} was launched without a worker.")
             self._workers[envelope.worker].queue(envelope)
-        self._pool.wake()
+        for number in {envelope.worker or 0 for envelope in envelopes}:
+            self._workers[number].flush()
 
     def cancel(self, task: int, attempt: int, worker: int | None, *, force: bool) -> None:
         """Ask the worker to skip a task it has not begun, or kill it."""

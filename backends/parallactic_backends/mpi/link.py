@@ -7,9 +7,11 @@ descriptor, and is copied by nobody; between hosts it goes as bytes.
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 import pickle
+import threading
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +22,7 @@ from parallactic_backends.relay.link import Arrival, LinkLost, Way
 
 __all__ = ["MpiLink"]
 
+_log = logging.getLogger(__name__)
 _HEAD, _BODY = 71, 72
 _PIECE = 1 << 24
 _INLINE = 1 << 16
@@ -55,6 +58,7 @@ class MpiLink:
         self._entries: list[tuple[Any, ...]] = []
         self._bodies: list[bytearray] = []
         self._status = mpi.Status()
+        self._lock = threading.Lock()
 
     def post(
         self,
@@ -81,13 +85,29 @@ class MpiLink:
             If the other end is gone.
         """
         try:
-            if self._out:
-                self._send()
-            while self._sending and self._sending[0][0].Test():
-                self._sending.popleft()
-            return self._receive()
+            with self._lock:
+                if self._out:
+                    self._send()
+                while self._sending and self._sending[0][0].Test():
+                    self._sending.popleft()
+                return self._receive()
         except self._mpi.Exception as error:
             raise LinkLost(f"the rank at the other end is gone: {error}.") from error
+
+    def send(self) -> None:
+        """Send what was posted, from any thread, unless another is about to.
+
+        A link that is lost is left for `progress` to find.
+        """
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            if self._out:
+                self._send()
+        except self._mpi.Exception:
+            _log.debug("a message could not be sent; the other end is gone", exc_info=True)
+        finally:
+            self._lock.release()
 
     def _send(self) -> None:
         entries = []

@@ -95,7 +95,9 @@ class MpiWorker(RelayedWorker):
         self.both_ended("unreachable", text, "")
 
     def wake(self) -> None:
-        """Have the link send what was posted."""
+        """Have the link send what was posted, and listen for the answer."""
+        if self._rank is not None:
+            self._rank.link.send()
         self._pool.wake()
 
     def environment(self) -> dict[str, str]:

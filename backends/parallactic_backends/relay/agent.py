@@ -77,7 +77,7 @@ class Agent:
             for arrival in arrivals:
                 if not self._obey(arrival):
                     return
-            moved = self._welcome_guests() or self._link.busy
+            moved = self._welcome_guests() or bool(arrivals) or self._link.busy
             if self._deadline is not None and time.monotonic() > self._deadline:
                 self._kill()
             heard = self._listen(pauses.next(moved=moved or heard, in_use=self._listener is not None))

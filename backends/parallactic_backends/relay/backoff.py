@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import ctypes
+import time
 
 __all__ = ["BackOff", "sharpen_sleep"]
 
-_SHORTEST, _LONGEST, _IDLE = 20e-6, 1e-3, 20e-3
-_GROWTH = 1.2
+_SHORTEST, _LONGEST, _BETWEEN_RUNS = 20e-6, 5e-3, 20e-3
+_SHARE = 0.04
 _PR_SET_TIMERSLACK = 29
 
 
 class BackOff:
-    """Pauses that begin short after every sign of life, and grow.
+    """Pauses that are a small share of the time since the last sign of life.
 
-    While tasks run the longest is a millisecond, which costs about 1 % of a core; between two runs nobody
-    waits, and it is longer.
+    So what takes long is noticed a few percent later, what takes short at once, and to wait for long costs
+    about 1 % of a core.
     """
 
     def __init__(self) -> None:
-        self._pause = _SHORTEST
+        self._last = time.monotonic()
 
     def next(self, *, moved: bool, in_use: bool) -> float:
         """Return the seconds to pause.
@@ -31,11 +32,11 @@ class BackOff:
         in_use
             Whether somebody may be waiting.
         """
+        now = time.monotonic()
         if moved:
-            self._pause = _SHORTEST
-        else:
-            self._pause = min(self._pause * _GROWTH, _LONGEST if in_use else _IDLE)
-        return self._pause
+            self._last = now
+        longest = _LONGEST if in_use else _BETWEEN_RUNS
+        return max(_SHORTEST, min(longest, _SHARE * (now - self._last)))
 
 
 def sharpen_sleep() -> None:
