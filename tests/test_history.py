@@ -7,6 +7,7 @@ import pytest
 
 import parallactic as plx
 from parallactic.history import read_run
+from parallactic.tasks.result import render
 
 
 def fail() -> None:
@@ -75,3 +76,11 @@ def test_trace_does_not_overwrite(run_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(plx.InvalidSpec, match="exists"):
         read_run(run_dir).write_chrome_trace(tmp_path / "trace.json")
     assert (tmp_path / "trace.json").read_text() == "mine"
+
+
+def test_names_are_printed_as_they_are(tmp_path: Path) -> None:
+    with plx.Executor("serial", run_dir=tmp_path / "run", name="night [/]") as ex:
+        ex.options(name="scan [bold]3").submit(abs, -1).result()
+    text = render(read_run(tmp_path / "run"))
+    assert "night [/]" in text
+    assert "scan [bold]3" in text

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from parallactic.dispatch.journal import read_journal
 from parallactic.errors import InvalidSpec
@@ -134,7 +136,7 @@ class RunHistory:
     def __rich__(self) -> Table:
         """Return a table: one row for each step of a recipe, or each name of task, with counts and times."""
         state = "ended" if self.closed else f"open, {len(self.submitted)} unfinished"
-        table = Table(title=f"{self.name}: {self.backend}, {state}")
+        table = Table(title=escape(f"{self.name}: {self.backend}, {state}"))
         columns = (
             "task",
             "attempts",
@@ -158,7 +160,7 @@ class RunHistory:
             total = sum(walls)
             share = 100 * sum(a.cpu for a in attempts) / total if total else 0.0
             table.add_row(
-                name,
+                Text(name),
                 str(len(attempts)),
                 str(states["running"]),
                 str(states["failed"] + states["retry"]),

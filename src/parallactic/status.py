@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 __all__ = ["Status", "TaskStatus", "WorkerStatus"]
 
@@ -88,7 +90,8 @@ class Status:
 
     def __rich__(self) -> Table:
         counts = ", ".join(f"{number} {state}" for state, number in self.counts.items() if number)
-        table = Table(title=f"{self.name}: {self.backend}", caption=counts or "no tasks yet")
+        # Names are a person's own: brackets in them are no markup.
+        table = Table(title=escape(f"{self.name}: {self.backend}"), caption=counts or "no tasks yet")
         for column in ("worker", "state", "host", "pid", "task", "queued", "done"):
             table.add_column(
                 column, justify="right" if column in ("worker", "pid", "queued", "done") else "left"
@@ -103,7 +106,7 @@ class Status:
                 str(worker.queued),
                 str(worker.done),
             )
-            table.add_row(number, *cells)
+            table.add_row(number, *map(Text, cells))
         return table
 
     def __str__(self) -> str:

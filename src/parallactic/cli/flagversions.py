@@ -32,13 +32,14 @@ def flagversions() -> typer.Typer:
 @guarded
 def _list(vis: Vis, *, json: Json = False, quiet: bool) -> None:
     """List the saved versions of the flags, the oldest first."""
+    from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
 
     from parallactic.tasks import flag
 
     found = flag.versions(vis)
-    table = Table(title=f"Flag versions of {vis}", title_justify="left")
+    table = Table(title=escape(f"Flag versions of {vis}"), title_justify="left")
     for column in ("name", "comment"):
         table.add_column(column, overflow="fold")
     for version in found:

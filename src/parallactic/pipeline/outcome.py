@@ -130,11 +130,12 @@ class RunResult:
 
     def __rich__(self) -> Group:
         from rich.console import Group
+        from rich.markup import escape
         from rich.table import Table
         from rich.text import Text
 
         title = f"{self.recipe}: {self.seconds:.1f} s on {self.executor}"
-        table = Table(title=title, title_justify="left")
+        table = Table(title=escape(title), title_justify="left")
         table.add_column("")
         table.add_column("step", no_wrap=True)
         table.add_column("task", no_wrap=True)

@@ -121,10 +121,11 @@ class Plan:
 
     def __rich__(self) -> Group:
         from rich.console import Group
+        from rich.markup import escape as plain_text
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=f"{self.recipe.name}: the plan", title_justify="left")
+        table = Table(title=plain_text(f"{self.recipe.name}: the plan"), title_justify="left")
         for column in ("", "step", "task", "parameters"):
             table.add_column(column, overflow="fold")
         for step in self.steps:

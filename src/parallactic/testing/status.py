@@ -29,6 +29,7 @@ class StatusContract(Contract):
         never: AnyFuture[int] = AnyFuture()
         held = ex.options(name="sum").submit(tasks.identity, never)
         until(lambda: ex.status().workers[0].queued == 1, self.patience, "the second task is queued")
+        until(lambda: len(ex.status().tasks) == 3, self.patience, "the third is known")
         status = ex.status()
         assert (status.backend, status.name, status.run_dir) == (ex.backend, "night 1", str(ex.run_dir))
         worker = status.workers[0]
@@ -102,6 +103,20 @@ class StatusContract(Contract):
         assert "<" in status._repr_html_()
         plain = json.loads(json.dumps(status.to_dict()))
         assert [worker["id"] for worker in plain["workers"]] == list(range(self.workers))
+
+    def test_status_prints_names_as_they_are(self, start: Start, tmp_path: Path) -> None:
+        """Brackets in a name are a person's own, not markup."""
+        ex = start(name="night [/] 1")
+        started, release = tmp_path / "started", tmp_path / "release"
+        busy = go(
+            ex.options(name="scan [bold]3[/]").target(0), tasks.write_and_wait, str(started), str(release)
+        )
+        pid_in(started, self.patience)
+        text = str(ex.status())
+        release.touch()
+        busy.result(self.patience)
+        assert "night [/] 1" in text
+        assert "scan [bold]3[/]" in text
 
     def test_status_is_there_after_the_end(self, start: Start) -> None:
         """The counts of a run can be read after its shutdown."""

@@ -109,6 +109,12 @@ def test_a_summary_prints_and_becomes_json(scans: Path, serial: plx.Executor) ->
     assert plain["axes"]["scan"]["1"]["total"] == summary.axes["scan"]["1"]["total"]
 
 
+def test_names_with_brackets_are_printed_as_they_are(scans: Path, serial: plx.Executor) -> None:
+    with table(f"{scans}/FIELD", readonly=False, ack=False) as handle:
+        handle.putcell("NAME", 0, "NGC[/]1275")
+    assert "NGC[/]1275" in str(flag(os.fspath(scans), "summary", executor=serial))
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"field": "3C287"}, "field"),
     ({"spw": "0:3~99GHz"}, "spw"),

@@ -90,6 +90,7 @@ class FlagSummary(TaskResult):
 
     def __rich__(self) -> Table:
         from rich.table import Table
+        from rich.text import Text
 
         head = f"flag {self.mode}  {self.flagged:,} of {self.total:,} samples flagged ({self.fraction:.2%})"
         if self.mode != "summary":
@@ -103,12 +104,14 @@ class FlagSummary(TaskResult):
             for number, (name, entry) in enumerate(self.axes.get(axis, {}).items()):
                 share = entry["flagged"] / entry["total"] if entry["total"] else 0.0
                 first = axis if number == 0 else ""
-                table.add_row(first, name, f"{entry['flagged']:,}", f"{entry['total']:,}", f"{share:.2%}")
+                table.add_row(
+                    first, Text(name), f"{entry['flagged']:,}", f"{entry['total']:,}", f"{share:.2%}"
+                )
             table.add_section()
         for path in self.products:
-            table.add_row("saved", path, "", "", "")
+            table.add_row("saved", Text(path), "", "", "")
         for warning in self.warnings:
-            table.add_row("[yellow]warning[/]", warning, "", "", "")
+            table.add_row(Text("warning", style="yellow"), Text(warning), "", "", "")
         return table
 
 
