@@ -148,8 +148,7 @@ class JournalContract(Contract):
             pid_in(tmp_path / "started", self.patience)
             path = tmp_path / "run" / "journal.jsonl"
             until(lambda: _finished(path) == 200, self.patience, "200 ends are on record")
-            client.process.kill()
-            client.process.wait()
+            client.kill()
             assert _finished(path) == 200
 
     def test_journal_with_a_torn_last_line_is_read(self, start: Start, tmp_path: Path) -> None:

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import pytest
 
 from parallactic.testing.engine import Engine
 from parallactic.testing.waiting import settles, until
+from parallactic.worker.ranks import without_launcher
 
-__all__ = ["Client", "running"]
+__all__ = ["LAUNCHER", "Client", "running"]
+
+LAUNCHER = "PARALLACTIC_TEST_LAUNCHER"
+"""Variable with a command that starts clients, such as ``mpiexec -n 3``; without it they start alone."""
 
 _PREAMBLE = """\
-import faulthandler, sys
+import faulthandler, os, sys
 faulthandler.dump_traceback_later({limit}, exit=True)
 from parallactic.testing import tasks
 import parallactic as plx
+with open({pid_file!r}, "w") as file:
+    file.write(str(os.getpid()))
 def open_executor(**options):
     return plx.Executor({backend!r}, **({settings!r} | options))
 """
@@ -31,10 +39,16 @@ def open_executor(**options):
 class Client:
     """A script that uses an executor, in a process of its own."""
 
-    def __init__(self, process: subprocess.Popen[str], mark: str, folder: Path) -> None:
+    def __init__(self, process: subprocess.Popen[str], mark: str, folder: Path, pid_file: Path) -> None:
         self.process = process
         self.folder = folder
         self._mark = mark
+        self._pid_file = pid_file
+
+    @property
+    def pid(self) -> int:
+        """The process that runs the script; not that of a launcher."""
+        return int(self._pid_file.read_text() or 0) if self._pid_file.exists() else 0
 
     @property
     def helpers(self) -> list[psutil.Process]:
@@ -43,9 +57,10 @@ class Client:
         They are known by a variable of their environment.
         """
         found = []
+        own = (self.process.pid, self.pid)
         for process in psutil.process_iter():
             try:
-                if process.pid != self.process.pid and process.environ().get("PLX_CLIENT") == self._mark:
+                if process.pid not in own and process.environ().get("PLX_CLIENT") == self._mark:
                     found.append(process)
             except psutil.Error:
                 continue  # not ours to look into, or gone meanwhile
@@ -53,7 +68,13 @@ class Client:
 
     def interrupt(self) -> None:
         """Press Ctrl-C."""
-        self.process.send_signal(signal.SIGINT)
+        with suppress(ProcessLookupError):
+            os.kill(self.pid or self.process.pid, signal.SIGINT)
+
+    def kill(self) -> None:
+        """Kill the process that runs the script, without a word."""
+        os.kill(self.pid or self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     def end(self, seconds: float) -> tuple[int, str, str]:
         """Wait for the end; return exit code and output. Nothing that it started lives on then."""
@@ -85,15 +106,21 @@ def running(engine: Engine, code: str, *arguments: str, how: str = "file") -> It
         "file", "stdin" or "command" (``python -c``): how Python is given the script.
     """
     settings = {"workers": engine.workers} | dict(engine.settings)
-    code = _PREAMBLE.format(limit=60, backend=engine.name, settings=settings) + code
+    launcher = shlex.split(os.environ.get(LAUNCHER, ""))
+    if launcher and how == "stdin":
+        pytest.skip(f"{launcher[0]} gives standard input to one of the processes it starts")
     with tempfile.TemporaryDirectory(prefix="plx-") as name:
         folder = Path(name)
         mark = folder.name
         temporary = folder / "tmp"
         temporary.mkdir()
         script = folder / "script.py"
+        pid_file = folder / "pid"
+        code = (
+            _PREAMBLE.format(limit=60, backend=engine.name, settings=settings, pid_file=str(pid_file)) + code
+        )
         script.write_text(code)
-        command = [sys.executable]
+        command = [*launcher, sys.executable]
         command += {"file": [str(script)], "stdin": ["-"], "command": ["-c", code]}[how]
         with script.open() as source:
             process = subprocess.Popen(
@@ -102,10 +129,12 @@ def running(engine: Engine, code: str, *arguments: str, how: str = "file") -> It
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-                env=os.environ | {"PLX_CLIENT": mark, "TMPDIR": str(temporary)},
+                env=without_launcher(os.environ)
+                | {"PLX_CLIENT": mark, "TMPDIR": str(temporary)}
+                | ({"PARALLACTIC_BACKEND": engine.name} if launcher else {}),
                 cwd=folder,
             )
-        client = Client(process, mark, temporary)
+        client = Client(process, mark, temporary, pid_file)
         try:
             yield client
         finally:

@@ -297,8 +297,7 @@ class ShutdownContract(Contract):
         with running(engine, code, str(tmp_path / "started")) as client:
             pid_in(tmp_path / "started", self.patience)
             assert bool(client.helpers) == engine.capabilities.isolation
-            client.process.kill()
-            client.process.wait()
+            client.kill()
             until(lambda: not client.helpers, 5.0, "the workers of a client that was killed are gone")
         assert _shared_memory() <= memory, "shared memory of a client that was killed is left"
 
