@@ -103,7 +103,8 @@ def _fetch(
                 continue
             part = block[: stop - start]
             _into(handle, column, section, shape, start, part)
-            np.take(part, rows[low:high] - start, axis=0, out=out[low:high])
+            # Places are within the block; by "raise" numpy would copy the result once more.
+            np.take(part, rows[low:high] - start, axis=0, out=out[low:high], mode="clip")
 
 
 def _into(
