@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 from parallactic import registry
-from parallactic.errors import BackendUnavailable
 from parallactic.worker.ranks import has_company
 
 __all__ = ["main"]
@@ -28,10 +27,7 @@ def main() -> None:
         sys.exit(2)
     os.environ.setdefault("PARALLACTIC_BACKEND", "mpi")
     if has_company():
-        try:
-            registry.enter("mpi")
-        except BackendUnavailable as error:
-            sys.exit(f"parallactic: {error}")
+        registry.enter("mpi")
     _run(words)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -75,8 +76,12 @@ def availability(name: str) -> Availability:
 def enter(name: str | None = None) -> None:
     """Join the others, if a launcher has started this process for the backend `name`, or the configured one.
 
-    Does not return in a process that is to serve.
+    Does not return in a process that is to serve. A process that cannot join ends with a sentence: all of
+    them would print a traceback else.
     """
-    chosen = name or read_configuration().backend
-    if chosen is not None and chosen in backends():
-        load(chosen).enter()
+    try:
+        chosen = name or read_configuration().backend
+        if chosen is not None and chosen in backends():
+            load(chosen).enter()
+    except (BackendUnavailable, InvalidSpec) as error:
+        sys.exit(f"parallactic: {error}")

@@ -34,7 +34,7 @@ from parallactic.wire.memory import SharedMemoryPlane, raise_open_file_limit
 from parallactic.worker.ranks import launch
 from parallactic_backends.mpi.diagnose import diagnose
 from parallactic_backends.mpi.launch import find_mpi, import_mpi
-from parallactic_backends.mpi.placement import place, read_hosts
+from parallactic_backends.mpi.placement import is_here, place, read_hosts
 from parallactic_backends.mpi.pool import Pool, Start
 from parallactic_backends.mpi.server import serve_world
 from parallactic_backends.mpi.worker import MpiWorker
@@ -99,7 +99,9 @@ class MpiBackend(Backend):
             return [Start(command)] * (settings.workers or free or self._pool.world_size)
         hosts = read_hosts(settings.hostfile)
         if hosts:
-            return [Start(command, host) for host in place(hosts, settings.workers)]
+            placed = place(hosts, settings.workers)
+            self._refuse_far_hosts(placed, settings.hostfile)
+            return [Start(command, None if is_here(host) else host) for host in placed]
         return [Start(command)] * (settings.workers or usable_cores())
 
     def _refuse_in_a_job(self, settings: MpiSettings) -> None:
@@ -113,6 +115,17 @@ class MpiBackend(Backend):
             raise InvalidSpec(
                 "hostfile, prefix and prologue are for servers that Parallactic spawns; mpiexec began these: "
                 "give it the hostfile, and put the rest before python on its line."
+            )
+
+    def _refuse_far_hosts(self, placed: list[str], hostfile: Path | None) -> None:
+        far = [host for host in placed if not is_here(host)]
+        if far and launch() is None and self._pool.flavour.name == "Open MPI":
+            # MPI_Init of such a server fails: "Not supported", in Open MPI 5.0.
+            file = hostfile or "$PBS_NODEFILE"
+            raise BackendUnavailable(
+                f"Open MPI starts servers on {far[0]} only from a process that mpiexec has started: "
+                f"mpiexec --with-ft ulfm --hostfile {file} -n {len(placed) + 1} "
+                "python -m parallactic.mpi SCRIPT"
             )
 
     @classmethod

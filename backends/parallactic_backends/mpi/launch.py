@@ -68,8 +68,9 @@ def prepare_environment() -> None:
             os.environ.setdefault(variable, "1")
     programs = Path(sys.prefix) / "bin"
     if (programs / "prterun").exists():
-        # Silences a notice about a moved installation.
+        # Silences a notice about a moved installation, and finds it on other hosts.
         os.environ.setdefault("OPAL_PREFIX", sys.prefix)
+        os.environ.setdefault("PRTE_PREFIX", sys.prefix)
     if (programs / "mpiexec").exists():
         # MPI looks for its own launcher; that of another MPI on the path would hang it.
         path = os.environ.get("PATH", "").split(os.pathsep)

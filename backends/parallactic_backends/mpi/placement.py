@@ -7,10 +7,12 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from socket import getfqdn
 
 from parallactic.errors import InvalidSpec
+from parallactic.worker.namespace import hostname
 
-__all__ = ["Host", "place", "read_hosts"]
+__all__ = ["Host", "is_here", "place", "read_hosts"]
 
 _OPTION = re.compile(r"(slots|max[-_]slots)\s*=\s*(\S+)")
 
@@ -89,6 +91,11 @@ def _merged(hosts: list[Host]) -> list[Host]:
         before = most.get(host.name, 0)
         most[host.name] = None if host.most is None or before is None else before + host.most
     return [Host(name, slots[name], most[name]) for name in slots]
+
+
+def is_here(name: str) -> bool:
+    """Tell whether a host of a list is this one."""
+    return name in ("localhost", "127.0.0.1", "::1", hostname(), hostname().partition(".")[0], getfqdn())
 
 
 def place(hosts: list[Host], workers: int | None) -> list[str]:

@@ -305,7 +305,7 @@ class Pool:
     def _spawn(self, start: Start) -> Any:
         info = self.mpi.Info.Create()
         if start.host is not None:
-            info.Set("add-host" if self.flavour.name == "Open MPI" else "host", start.host)
+            info.Set("host", start.host)
         program, *arguments = [*start.command, "-m", "parallactic_backends.mpi"]
         comm = self.mpi.COMM_SELF.Spawn(program, arguments, maxprocs=1, info=info)
         comm.Set_errhandler(self.mpi.ERRORS_RETURN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 import socket
 import tempfile
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from parallactic.errors import BackendUnavailable
 from parallactic.threads import start_in_background
 from parallactic.wire import auth
 from parallactic.wire.hello import Hello, receive_hello
@@ -18,6 +20,7 @@ from parallactic.wire.hello import Hello, receive_hello
 __all__ = ["Listener"]
 
 _HANDSHAKE_SECONDS = 10.0
+_LONGEST_PATH = 107
 _log = logging.getLogger(__name__)
 
 
@@ -31,6 +34,11 @@ class Listener:
     welcome
         Called, on any thread, with each authenticated, non-blocking socket and who calls. It must take the
         socket with `taken`, or it is closed at the end.
+
+    Raises
+    ------
+    BackendUnavailable
+        If the name of the temporary folder is too long for a socket.
     """
 
     def __init__(self, key: bytes, welcome: Callable[[socket.socket, Hello], None]) -> None:
@@ -38,6 +46,12 @@ class Listener:
         self._welcome = welcome
         # A socket's path has at most 108 bytes, which a run folder may exceed.
         self._folder = Path(tempfile.mkdtemp(prefix="parallactic-"))
+        if len(os.fsencode(self.address)) > _LONGEST_PATH:
+            self._folder.rmdir()
+            raise BackendUnavailable(
+                f"the name of the temporary folder {tempfile.gettempdir()} is too long for a socket in it; "
+                "set TMPDIR to a folder with a shorter name, on a disk of this host."
+            )
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._lock = threading.Lock()
         self._guests: set[socket.socket] = set()
