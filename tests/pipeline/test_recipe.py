@@ -242,3 +242,17 @@ def test_a_calibration_table_that_nobody_makes_is_told_before_the_first_step(dat
     step = {"task": "apply", "vis": "obs", "gaintable": ["gain.cal"]}
     with pytest.raises(InvalidSpec, match=r"'gaintable': there is no calibration table 'gain\.cal'\."):
         make_plan({"step": [step]})
+
+
+def test_what_is_no_recipe_and_what_names_no_steps(data: Path) -> None:
+    with pytest.raises(InvalidSpec, match="recipe=5 must be the path of a TOML file"):
+        make_plan(5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidSpec, match="steps=1 must be text"):
+        make_plan({"step": [{"task": "mark", "vis": "obs"}]}, steps=1)  # type: ignore[arg-type]
+
+
+def test_a_measurement_set_is_no_output_folder(data: Path) -> None:
+    (data / "obs" / "table.dat").touch()
+    with pytest.raises(InvalidSpec, match=r"output folder .*obs' is a MeasurementSet or another table"):
+        make_plan({"recipe": {"output": "obs"}, "step": [{"task": "mark", "vis": "obs"}]})
+    assert sorted(path.name for path in (data / "obs").iterdir()) == ["lines", "table.dat"]

@@ -127,6 +127,8 @@ def read_recipe(source: str | Path | Mapping[str, Any]) -> Recipe:
     """
     if isinstance(source, Mapping):
         return _recipe(source, "recipe", Path.cwd())
+    if not isinstance(source, str | Path):
+        raise InvalidSpec(f"recipe={source!r} must be the path of a TOML file, or a dictionary.")
     path = Path(source)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -191,6 +191,8 @@ def selected_steps(recipe: Recipe, steps: str | None, skip: Iterable[str] = ()) 
     InvalidSpec
         If there is no such step, a range runs backwards, or none is left.
     """
+    if not isinstance(steps, str | None):
+        raise InvalidSpec(f"steps={steps!r} must be text: names or numbers, such as 'flag:apply' or '1,3'.")
     names = [step.name for step in recipe.steps]
     skipped = {step.name for step in recipe.steps if step.skip}
     if steps is None:
@@ -263,6 +265,11 @@ def _inside(where: str, key: str | None, check: Callable[[], T]) -> T:
 
 def _check_files(plan: Plan, *, overwrite: bool) -> None:
     """Find missing data, and products that are there already, before the first step instead of at its own."""
+    if (plan.output / "table.dat").exists():
+        raise InvalidSpec(
+            f"the output folder {str(plan.output)!r} is a MeasurementSet or another table; products and logs "
+            "need a folder of their own."
+        )
     made: set[Path] = set()
     for step in (step for step in plan.steps if step.chosen):
         where = f"{plan.recipe.source}, step {step.number} {step.name!r}"

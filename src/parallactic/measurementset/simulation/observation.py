@@ -146,7 +146,8 @@ class Observation:
         for name in ("integration", "gap", "sefd"):
             value = getattr(self, name)
             if value < 0 or (name == "integration" and value == 0):
-                raise InvalidSpec(f"{name}={value!r} cannot be negative, nor an integration without length.")
+                least = "longer than nothing" if name == "integration" else "0 or more"
+                raise InvalidSpec(f"{name}={value!r} must be {least}.")
         for source in (source for entry in self.fields for source in entry.sources):
             if np.hypot(source.l, source.m) > 3600.0 * 50:
                 raise InvalidSpec(f"{source} is more than 50 degrees off its phase centre.")
