@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -184,13 +185,13 @@ def read_run(run_dir: str | os.PathLike[str]) -> RunHistory:
     Raises
     ------
     InvalidSpec
-        If there is no journal.
+        If there is no journal, or the file is none.
     """
     path = _find_journal(Path(run_dir))
     history = RunHistory()
     names: dict[int, str] = {}
     live: dict[int, Attempt] = {}
-    for entry in read_journal(path):
+    for entry in _entries(path):
         match entry["event"]:
             case "run":
                 history.name, history.backend, history.closed = entry["name"], entry["backend"], False
@@ -207,6 +208,24 @@ def read_run(run_dir: str | os.PathLike[str]) -> RunHistory:
             case "close":
                 history.closed = True
     return history
+
+
+def _entries(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the entries of a journal, which begins with a run."""
+    begun = False
+    try:
+        for entry in read_journal(path):
+            begun = begun or (isinstance(entry, dict) and entry.get("event") == "run")
+            if not begun:
+                break
+            yield entry
+        else:
+            return
+    except ValueError:
+        pass  # neither JSON nor, perhaps, text: told below
+    raise InvalidSpec(
+        f"{str(path)!r} is not the journal of an executor; give its run_dir, or the output folder of a recipe."
+    )
 
 
 def _find_journal(path: Path) -> Path:
