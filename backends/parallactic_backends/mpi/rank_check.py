@@ -90,10 +90,10 @@ def death(mpi: Any) -> None:
 def spawn(mpi: Any) -> None:
     """Start a rank from a plain process, and exchange a message with it."""
     begun = time.perf_counter()
-    key, host, program, *arguments = json.loads(sys.argv[2])
+    host, program, *arguments = json.loads(sys.argv[2])
     info = mpi.Info.Create()
     if host:
-        info.Set(key, host)
+        info.Set("host", host)
     arguments += ["-m", "parallactic_backends.mpi.rank_check", "child"]
     comm = mpi.COMM_SELF.Spawn(program, arguments, maxprocs=1, info=info)
     comm.send("hello", dest=0)

@@ -35,10 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _enter(name: str, words: Sequence[str]) -> None:
     from parallactic.cli.console import complain, exit_code, sentence
     from parallactic.errors import BackendUnavailable, InvalidSpec
-    from parallactic.registry import enter
+    from parallactic.registry import load
 
     try:
-        enter(name)
+        load(name).enter()
     except (BackendUnavailable, InvalidSpec) as error:
         if words[0] == "doctor":
             # It finds the same, and goes on to look for the cause.
