@@ -74,7 +74,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"import os\n", b'{"event": "started"}\n', b"[1]\n", b"\xff\xfe\n"])
 def test_what_is_no_journal_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "other.jsonl").write_bytes(content)
-    with pytest.raises(plx.InvalidSpec, match="is not the journal of an executor"):
+    with pytest.raises(plx.InvalidSpec, match="is no journal of an executor"):
         read_run(tmp_path / "other.jsonl")
 
 

@@ -212,20 +212,18 @@ def read_run(run_dir: str | os.PathLike[str]) -> RunHistory:
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the entries of a journal, which begins with a run."""
+    wrong = f"{str(path)!r} is no journal of an executor; give its run_dir, or the output folder of a recipe."
     begun = False
     try:
         for entry in read_journal(path):
             begun = begun or (isinstance(entry, dict) and entry.get("event") == "run")
             if not begun:
-                break
+                raise InvalidSpec(wrong)
             yield entry
-        else:
-            return
-    except ValueError:
-        pass  # neither JSON nor, perhaps, text: told below
-    raise InvalidSpec(
-        f"{str(path)!r} is not the journal of an executor; give its run_dir, or the output folder of a recipe."
-    )
+    except ValueError as error:
+        if isinstance(error, InvalidSpec):
+            raise
+        raise InvalidSpec(wrong) from error
 
 
 def _find_journal(path: Path) -> Path:
