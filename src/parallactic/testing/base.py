@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 
@@ -14,9 +15,19 @@ from parallactic.testing.engine import Engine, require, selected_backends
 from parallactic.testing.leftovers import Snapshot, private_temporary_folder
 from parallactic.testing.waiting import all_up, go, pid_in, until, worker_status
 
-__all__ = ["Contract", "Start"]
+__all__ = ["WORKERS", "Contract", "Start", "needs_two_workers"]
+
+WORKERS = "PARALLACTIC_TEST_WORKERS"
+"""Variable with the number of workers of the executors under test; 2 without it."""
 
 Start = Callable[..., Executor]
+Test = TypeVar("Test", bound=Callable[..., None])
+
+
+def needs_two_workers(test: Test) -> Test:
+    """Mark a test that says nothing on an executor with a single worker; it is skipped there, and says so."""
+    test.needs_two_workers = True  # type: ignore[attr-defined]
+    return test
 
 
 class Contract:
@@ -41,7 +52,7 @@ class Contract:
 
     backend: ClassVar[str | None] = None
     settings: ClassVar[Mapping[str, Any]] = {}
-    workers: ClassVar[int] = 2
+    workers: ClassVar[int] = int(os.environ.get(WORKERS, "2"))
     patience: ClassVar[float] = 30.0
     linger: ClassVar[float] = 5.0
     bound: ClassVar[float] = 8.0
@@ -73,6 +84,8 @@ class Contract:
     def engine(self, request: pytest.FixtureRequest) -> Engine:
         """Give the backend under test."""
         require(request.param)
+        if self.workers < 2 and hasattr(request.function, "needs_two_workers"):
+            pytest.skip(f"needs two workers, and this run of the suite has {self.workers}")
         return Engine(request.param, self.settings, self.workers)
 
     @pytest.fixture(autouse=True)

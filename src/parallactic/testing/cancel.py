@@ -16,7 +16,7 @@ import pytest
 from parallactic.errors import StateLost
 from parallactic.executor import Executor
 from parallactic.testing import tasks
-from parallactic.testing.base import Contract, Start
+from parallactic.testing.base import Contract, Start, needs_two_workers
 from parallactic.testing.engine import Engine
 from parallactic.testing.waiting import all_up, go, lines, pid_in, settles, until, worker_status
 
@@ -119,6 +119,7 @@ class CancelContract(Contract):
             assert future.cancel(force=True)
             assert isinstance(waiting.exception(self.patience), CancelledError)
 
+    @needs_two_workers
     def test_cancel_by_force_stops_a_busy_call_into_c(
         self, engine: Engine, start: Start, tmp_path: Path
     ) -> None:

@@ -14,7 +14,7 @@ import pytest
 from parallactic.errors import InvalidSpec, WorkerLost
 from parallactic.executor import Executor
 from parallactic.testing import arrays, tasks
-from parallactic.testing.base import Contract, Start
+from parallactic.testing.base import Contract, Start, needs_two_workers
 from parallactic.testing.engine import Engine
 from parallactic.testing.mishaps import Holder
 from parallactic.testing.waiting import settles, until, worker_status
@@ -201,6 +201,7 @@ class DataContract(Contract):
         assert value[0] == 3.0
         assert ex.submit(arrays.total, later).result(self.patience) == 3.0 * _LARGE
 
+    @needs_two_workers
     def test_data_are_writable_and_nobody_elses(self, ex: Executor) -> None:
         """A task may write to its arguments: neither the client nor another task sees it."""
         array = np.zeros(_LARGE)

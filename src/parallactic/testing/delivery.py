@@ -17,7 +17,7 @@ import pytest
 from parallactic.errors import WorkerLost
 from parallactic.executor import Executor
 from parallactic.testing import tasks
-from parallactic.testing.base import Contract, Start
+from parallactic.testing.base import Contract, Start, needs_two_workers
 from parallactic.testing.engine import Engine
 from parallactic.testing.waiting import all_up, go, lines, pid_in, until, worker_status
 
@@ -35,6 +35,7 @@ POISONS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
 class DeliveryContract(Contract):
     """Semantic 2: how often a task runs, and what a death costs."""
 
+    @needs_two_workers
     def test_delivery_every_task_runs_exactly_once(self, ex: Executor, tmp_path: Path) -> None:
         """Nothing is left out and nothing is done twice, untargeted and in lanes."""
         log = str(tmp_path / "log")
@@ -76,6 +77,7 @@ class DeliveryContract(Contract):
         )
         assert lines(tmp_path / "log") == ["x"]
 
+    @needs_two_workers
     @pytest.mark.parametrize("poison", POISONS)
     def test_delivery_poison_takes_down_its_own_worker_only(
         self, engine: Engine, start: Start, tmp_path: Path, poison: str
@@ -172,6 +174,7 @@ class DeliveryContract(Contract):
         ex.gather(rest, timeout=self.patience)
         assert lines(log) == [str(number) for number in range(20)]
 
+    @needs_two_workers
     def test_delivery_untargeted_work_goes_on_with_the_others(
         self, engine: Engine, start: Start, tmp_path: Path
     ) -> None:

@@ -14,7 +14,7 @@ from parallactic import errors
 from parallactic.errors import DependencyFailed, InvalidSpec, ParallacticError, WorkerLost
 from parallactic.executor import Executor
 from parallactic.testing import tasks
-from parallactic.testing.base import Contract, Start
+from parallactic.testing.base import Contract, Start, needs_two_workers
 from parallactic.testing.engine import Engine
 from parallactic.testing.mishaps import (
     Bolt,
@@ -54,6 +54,7 @@ class ErrorsContract(Contract):
         for part in ("in divide_deep", "in divide", "number / 0", "ZeroDivisionError", "KeyError"):
             assert part in text
 
+    @needs_two_workers
     def test_errors_note_names_task_worker_host_attempt_and_log(self, ex: Executor) -> None:
         """A note says where it happened."""
         future = ex.options(name="flag scan 3", retries=1).target(1).submit(divide, 1)

@@ -14,7 +14,7 @@ import pytest
 from parallactic.errors import InvalidSpec
 from parallactic.executor import Executor
 from parallactic.testing import tasks
-from parallactic.testing.base import Contract, Start
+from parallactic.testing.base import Contract, Start, needs_two_workers
 from parallactic.testing.engine import Engine
 from parallactic.testing.scripts import running
 from parallactic.testing.waiting import lines
@@ -131,6 +131,7 @@ class FunctionsContract(Contract):
             exec(f"def answer(): return {number}\n", cell)
             assert ex.submit(cell["answer"]).result(self.patience) == number
 
+    @needs_two_workers
     def test_functions_are_deduplicated_by_what_they_are(self, start: Start, tmp_path: Path) -> None:
         """A function that goes by value is unpickled once for each worker, not once for each task."""
         ex = start()
@@ -178,6 +179,7 @@ class FunctionsContract(Contract):
         finally:
             del sys.modules["plx_only_here"]
 
+    @needs_two_workers
     def test_functions_may_ask_which_worker_they_run_on(self, ex: Executor) -> None:
         """`plx.worker()` and `plx.namespace()` answer in a task, and are InvalidSpec outside."""
         import parallactic

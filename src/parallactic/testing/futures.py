@@ -16,7 +16,7 @@ import pytest
 from parallactic.errors import BackendUnavailable
 from parallactic.executor import Executor
 from parallactic.testing import tasks
-from parallactic.testing.base import Contract, Start
+from parallactic.testing.base import Contract, Start, needs_two_workers
 from parallactic.testing.engine import Engine
 from parallactic.testing.mishaps import divide
 from parallactic.testing.waiting import go, pid_in
@@ -146,6 +146,7 @@ class FuturesContract(Contract):
         assert level[0].result(self.patience) == 100 * 1000 + sum(range(100))
         assert diamond.result(self.patience) == 2003
 
+    @needs_two_workers
     def test_futures_between_lanes_do_not_deadlock(self, ex: Executor) -> None:
         """Tasks on one worker that need results of another, back and forth."""
         value = ex.target(0).submit(tasks.identity, 0)
@@ -209,6 +210,7 @@ class FuturesContract(Contract):
         assert sorted(place[0] for place in places) == list(range(self.workers))
         assert [place[2] for place in places] == pids
 
+    @needs_two_workers
     def test_futures_short_tasks_are_not_held_by_a_long_one(self, start: Start, tmp_path: Path) -> None:
         """With one worker busy, everything else goes to the other."""
         ex = start()

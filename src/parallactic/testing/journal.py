@@ -14,7 +14,7 @@ import pytest
 from parallactic.dispatch.journal import read_journal
 from parallactic.executor import Executor
 from parallactic.testing import tasks
-from parallactic.testing.base import Contract, Start
+from parallactic.testing.base import Contract, Start, needs_two_workers
 from parallactic.testing.engine import Engine
 from parallactic.testing.mishaps import divide
 from parallactic.testing.scripts import running
@@ -36,6 +36,7 @@ def _of(entries: list[Entry], task: int) -> list[Entry]:
 class JournalContract(Contract):
     """Semantic 12: what a run writes down."""
 
+    @needs_two_workers
     def test_journal_has_submit_launch_and_end_of_every_task(self, start: Start, tmp_path: Path) -> None:
         """Each with its time, in order, with the worker, and what the attempt cost."""
         ex = start(run_dir=tmp_path / "run", name="night 1")
@@ -98,6 +99,7 @@ class JournalContract(Contract):
         assert "DependencyFailed" in error
         assert not [e for e in _of(entries, cancelled.task) if e["event"] == "launch"]
 
+    @needs_two_workers
     def test_journal_tells_of_workers_that_were_replaced(self, start: Start, tmp_path: Path) -> None:
         """Down with its cause, up with the next epoch."""
         ex = start(run_dir=tmp_path / "run")

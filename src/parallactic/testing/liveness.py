@@ -9,7 +9,7 @@ from pathlib import Path
 
 from parallactic.errors import WorkerLost
 from parallactic.testing import tasks
-from parallactic.testing.base import Contract, Start
+from parallactic.testing.base import Contract, Start, needs_two_workers
 from parallactic.testing.engine import Engine
 from parallactic.testing.waiting import go, pid_in, undisturbed, until, worker_status
 
@@ -45,6 +45,7 @@ class LivenessContract(Contract):
             lambda number: attempt(3 + number), f"the next death is, within {engine.notice_seconds} s"
         )
 
+    @needs_two_workers
     def test_liveness_the_pool_is_whole_again(self, engine: Engine, start: Start, tmp_path: Path) -> None:
         """A worker that dies is replaced: as many workers as before, the new one with the next epoch."""
         ex = start()
@@ -65,6 +66,7 @@ class LivenessContract(Contract):
         assert [place[:2] for place in places] == [(0, 1), (1, 0)]
         assert [place[2] for place in places] == [worker.pid for worker in after]
 
+    @needs_two_workers
     def test_liveness_the_bystander_is_untouched(self, engine: Engine, start: Start, tmp_path: Path) -> None:
         """The long task of another worker ends on the process that began it."""
         ex = start()
@@ -80,6 +82,7 @@ class LivenessContract(Contract):
         assert bystander.result(self.patience) == pid
         assert worker_status(ex, 1).epoch == 0
 
+    @needs_two_workers
     def test_liveness_a_stopped_worker_is_unresponsive_and_recovers(
         self, engine: Engine, start: Start, tmp_path: Path
     ) -> None:
@@ -105,6 +108,7 @@ class LivenessContract(Contract):
         until(lambda: worker_status(ex, 0).state == "idle", self.patience, "the worker answers again")
         assert ex.target(0).submit(tasks.where).result(self.patience) == (0, 0, pid)
 
+    @needs_two_workers
     def test_liveness_an_idle_stopped_worker_gets_no_work(self, engine: Engine, start: Start) -> None:
         """A worker that was stopped while idle is seen too; its lane waits and then goes on."""
         ex = start()

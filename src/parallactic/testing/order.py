@@ -12,7 +12,7 @@ import pytest
 
 from parallactic.executor import Executor
 from parallactic.testing import tasks
-from parallactic.testing.base import Contract, Start
+from parallactic.testing.base import Contract, Start, needs_two_workers
 from parallactic.testing.waiting import go, lines, pid_in
 
 __all__ = ["OrderContract"]
@@ -72,6 +72,7 @@ class OrderContract(Contract):
             own = [call[3] for _, call in ran if call[2] == thread]
             assert own == sorted(own)
 
+    @needs_two_workers
     def test_order_of_a_lane_survives_mixed_durations(self, ex: Executor, tmp_path: Path) -> None:
         """A quick task does not overtake a slow one that was submitted before it."""
         target = ex.target(1)
@@ -122,6 +123,7 @@ class OrderContract(Contract):
         for lane in notes:
             assert _inversions([calls[note][:2] for note in lane]) == 0
 
+    @needs_two_workers
     def test_order_holds_behind_a_task_whose_input_is_pending(self, ex: Executor) -> None:
         """The head of a lane waits for its input, and what stands behind it waits too."""
         gate: AnyFuture[str] = AnyFuture()
@@ -147,6 +149,7 @@ class OrderContract(Contract):
         ex.gather(after, timeout=self.patience)
         assert lines(log) == ["run"] * 3 + [f"after {number}" for number in range(5)]
 
+    @needs_two_workers
     def test_order_lanes_are_independent(self, start: Start, tmp_path: Path) -> None:
         """A busy worker delays nobody else's lane."""
         ex = start()
@@ -174,6 +177,7 @@ class OrderContract(Contract):
         ex.gather(futures, errors="return", timeout=self.patience)
         assert lines(tmp_path / "log") == [str(number) for number in range(30) if number % 3]
 
+    @needs_two_workers
     @pytest.mark.parametrize("workers", [[1, 0], [0], "all"])
     def test_order_of_values_is_that_of_the_workers_asked_for(self, ex: Executor, workers: Any) -> None:
         """A list of workers gives a list of values in the same order."""

@@ -15,7 +15,7 @@ import pytest
 from parallactic.errors import InvalidSpec, SubmitError
 from parallactic.executor import Executor
 from parallactic.testing import tasks
-from parallactic.testing.base import Contract, Start
+from parallactic.testing.base import Contract, Start, needs_two_workers
 from parallactic.testing.engine import Engine
 from parallactic.testing.waiting import go, pid_in, until
 
@@ -117,6 +117,7 @@ class PressureContract(Contract):
         assert asyncio.run(main()) == 1
         assert ex.submit(tasks.identity, 3).result(self.patience) == 3
 
+    @needs_two_workers
     def test_pressure_a_broadcast_wider_than_the_limit_is_refused(self, start: Start) -> None:
         """A task on every worker needs a slot for each; where there can never be enough, that is said."""
         ex = start(max_pending=1)

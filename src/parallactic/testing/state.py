@@ -12,7 +12,7 @@ import pytest
 from parallactic.errors import InvalidSpec, StateLost
 from parallactic.executor import Executor
 from parallactic.testing import tasks
-from parallactic.testing.base import Contract, Start
+from parallactic.testing.base import Contract, Start, needs_two_workers
 from parallactic.testing.engine import Engine
 from parallactic.testing.waiting import go, lines, pid_in, until, worker_status
 
@@ -34,6 +34,7 @@ class StateContract(Contract):
             assert target.run("z").result(self.patience) == number + 1
             assert target.submit(tasks.read, "z").result(self.patience) == number + 1
 
+    @needs_two_workers
     def test_state_of_several_workers_comes_as_a_list(self, ex: Executor) -> None:
         """A target of several gives the values in worker order."""
         everyone = ex.target("all")
@@ -59,6 +60,7 @@ class StateContract(Contract):
             with pytest.raises(InvalidSpec, match="is not Python"):
                 target.run(wrong)
 
+    @needs_two_workers
     def test_state_pull_of_a_missing_name_says_where(self, ex: Executor) -> None:
         """NameError with the name, the worker and the epoch."""
         error = ex.target(1).pull("absent").exception(self.patience)
@@ -76,6 +78,7 @@ class StateContract(Contract):
         assert worker in range(self.workers)
         assert value is True
 
+    @needs_two_workers
     def test_state_begins_empty_with_each_epoch(self, start: Start, tmp_path: Path) -> None:
         """A replaced worker has the next epoch and an empty namespace; the bystander keeps its own."""
         ex = start()
@@ -87,6 +90,7 @@ class StateContract(Contract):
         target.push(x=2).result(self.patience)
         assert ex.target("all").pull("x").result(self.patience) == [2, 1]
 
+    @needs_two_workers
     def test_state_of_an_old_epoch_is_lost_aloud(self, start: Start, tmp_path: Path) -> None:
         """A target made before the replacement gets StateLost, later and again; a new target works."""
         ex = start()
@@ -145,6 +149,7 @@ class StateContract(Contract):
         assert ex.gather(waiting, timeout=self.patience) == [1] * 12
         assert lines(tmp_path / "log") == ["0 a", "1 a"] + [f"{number}: 1" for number in range(12)]
 
+    @needs_two_workers
     def test_state_set_up_everywhere_is_replayed(self, start: Start, tmp_path: Path) -> None:
         """`ex.setup` holds for every worker, now and later."""
         ex = start()

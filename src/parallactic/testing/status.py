@@ -9,7 +9,7 @@ from pathlib import Path
 
 from parallactic.executor import Executor
 from parallactic.testing import tasks
-from parallactic.testing.base import Contract, Start
+from parallactic.testing.base import Contract, Start, needs_two_workers
 from parallactic.testing.mishaps import divide
 from parallactic.testing.waiting import go, pid_in, until
 
@@ -19,6 +19,7 @@ __all__ = ["StatusContract"]
 class StatusContract(Contract):
     """What a person sees of a run."""
 
+    @needs_two_workers
     def test_status_shows_workers_and_tasks(self, start: Start, tmp_path: Path) -> None:
         """Which worker runs what, what waits where, and for what."""
         ex = start(name="night 1")

@@ -11,7 +11,7 @@ import pytest
 from parallactic.errors import InvalidSpec, TaskTimeout, WorkerLost
 from parallactic.executor import Executor
 from parallactic.testing import tasks
-from parallactic.testing.base import Contract, Start
+from parallactic.testing.base import Contract, Start, needs_two_workers
 from parallactic.testing.engine import Engine
 from parallactic.testing.waiting import all_up, go, lines, pid_in, undisturbed, until, worker_status
 
@@ -27,6 +27,7 @@ _PROMPT = 2.0
 class TimeContract(Contract):
     """Semantic 7: how long a task may run, and how long a person waits."""
 
+    @needs_two_workers
     def test_time_is_up_stops_the_task(self, start: Start, tmp_path: Path) -> None:
         """TaskTimeout, not before the limit and soon after it; the worker is replaced."""
 
@@ -91,6 +92,7 @@ class TimeContract(Contract):
 
         undisturbed(attempt, "tasks that waited for twice their timeout ran")
 
+    @needs_two_workers
     def test_time_of_one_task_is_not_that_of_the_next(self, start: Start) -> None:
         """Many tasks in a row, each within its timeout, together far beyond it."""
 
