@@ -16,6 +16,7 @@ from parallactic.testing import tasks
 from parallactic.testing.base import Contract, Start
 from parallactic.testing.engine import Engine
 from parallactic.testing.waiting import until
+from parallactic.worker.ranks import launch
 
 __all__ = ["SecurityContract"]
 
@@ -62,9 +63,9 @@ class SecurityContract(Contract):
         start(run_dir=tmp_path / "run")
         (key_file,) = (tmp_path / "run").glob("key-*")
         key = key_file.read_bytes()
-        children = psutil.Process().children(recursive=True)
-        assert bool(children) == engine.capabilities.isolation
-        for process in [psutil.Process(), *children]:
+        processes = _processes()
+        assert (len(processes) > 1) == engine.capabilities.isolation
+        for process in processes:
             for name in ("cmdline", "environ"):
                 content = Path(f"/proc/{process.pid}/{name}").read_bytes()
                 assert key not in content
@@ -148,8 +149,15 @@ class SecurityContract(Contract):
         until(lambda: not journal.stat().st_mode & 0o077, self.patience, "the journal is private")
 
 
+def _processes() -> list[psutil.Process]:
+    """Return this process and all that were started for its runs, also by a launcher next to it."""
+    first = psutil.Process()
+    parent = first.parent() if launch() is not None else None
+    return [first, *(child for child in (parent or first).children(recursive=True) if child != first)]
+
+
 def _doors() -> Iterator[tuple[socket.AddressFamily, Any]]:
-    """Yield the addresses that this process and its children listen on."""
+    """Yield the addresses that the processes of the run listen on."""
     own = _socket_inodes()
     for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
         fields = line.split(maxsplit=7)
@@ -157,7 +165,7 @@ def _doors() -> Iterator[tuple[socket.AddressFamily, Any]]:
         if listens and len(fields) == 8 and fields[6] in own:
             name = fields[7]
             yield socket.AF_UNIX, "\0" + name[1:] if name.startswith("@") else name
-    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+    for process in _processes():
         for connection in process.net_connections("inet"):
             if connection.status == psutil.CONN_LISTEN:
                 yield connection.family, (connection.laddr.ip, connection.laddr.port)
@@ -165,7 +173,7 @@ def _doors() -> Iterator[tuple[socket.AddressFamily, Any]]:
 
 def _socket_inodes() -> set[str]:
     found = set()
-    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+    for process in _processes():
         for entry in os.scandir(f"/proc/{process.pid}/fd"):
             try:
                 target = str(Path(entry.path).readlink())
@@ -177,10 +185,10 @@ def _socket_inodes() -> set[str]:
 
 
 def _open_doors() -> set[tuple[int, str, int]]:
-    """Return pid, address and port of what this process and its children listen on, on every interface."""
+    """Return pid, address and port of what the processes of the run listen on, on every interface."""
     return {
         (process.pid, connection.laddr.ip, connection.laddr.port)
-        for process in [psutil.Process(), *psutil.Process().children(recursive=True)]
+        for process in _processes()
         for connection in process.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN and connection.laddr.ip in ("0.0.0.0", "::")
     }

@@ -14,8 +14,10 @@ _LAUNCHERS = (
     ("MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE", "the launcher of MVAPICH"),
     ("PMI_RANK", "PMI_SIZE", "an mpiexec that speaks PMI (MPICH, Intel MPI), or srun"),
     ("PMIX_RANK", "", "a launcher that speaks PMIx"),
+    # Set by srun for the processes of a step, and not in a batch script.
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "srun without a PMI"),
 )
-_THEIRS = re.compile(r"(OMPI|OPAL|PMIX|PMI|PRTE|HYDRA|MPIEXEC|MPIR|MPI_LOCAL|MV2_COMM)(_|$)")
+_THEIRS = re.compile(r"(SLURM_STEP|OMPI|OPAL|PMIX|PMI|PRTE|HYDRA|MPIEXEC|MPIR|MPI_LOCAL|MV2_COMM)(_|$)")
 _KEPT = re.compile(r"(OMPI|PRTE)_ALLOW_RUN_AS_ROOT")
 
 
@@ -40,7 +42,7 @@ class Launch(NamedTuple):
 def launch() -> Launch | None:
     """Return how this process was started; None for a process that no launcher of MPI started."""
     for rank, size, by in _LAUNCHERS:
-        if rank in os.environ:
+        if rank in os.environ and (not rank.startswith("SLURM") or size in os.environ):
             known = os.environ.get(size) if size else None
             return Launch(int(os.environ[rank]), None if known is None else int(known), by)
     return None
