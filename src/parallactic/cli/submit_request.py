@@ -6,6 +6,8 @@ import math
 import os
 import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +72,7 @@ def read_request(path: Path) -> Request:
         With a sentence for everything that is wrong in it, each with its line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InvalidSpec(f"there is no request file {path}.") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -78,6 +80,7 @@ def read_request(path: Path) -> Request:
     given: dict[str, tuple[int, str]] = {}
     fields: dict[str, object] = {}
     problems: list[str] = []
+    unknown = False
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -91,6 +94,7 @@ def read_request(path: Path) -> Request:
                 fields[field] = convert(name, value)
         except InvalidSpec as error:
             problems.append(f"{path}, line {number}: {error}")
+            unknown |= isinstance(error, _UnknownSetting)
     missing = [name for name in ("MEMORY", "WORK_DIR") if not given.get(name, (0, ""))[1]]
     problems += [f"{path} has no {name}; a line such as {_EXAMPLES[name]} is required." for name in missing]
     folder = fields.get("folder")
@@ -98,9 +102,15 @@ def read_request(path: Path) -> Request:
         for field in ("stdout", "stderr"):
             if field in fields:
                 fields[field] = folder / str(fields[field])
+    if unknown:
+        problems.append(f"The settings of such a file are {', '.join(_FIELDS)}.")
     if problems:
         raise InvalidSpec("\n".join(problems))
     return Request(**fields)  # type: ignore[arg-type]
+
+
+class _UnknownSetting(InvalidSpec):
+    """A name that no setting has."""
 
 
 _EXAMPLES = {"MEMORY": 'MEMORY="8gb"', "WORK_DIR": 'WORK_DIR="/lustre/me/observation"'}
@@ -209,6 +219,15 @@ def _mail(name: str, value: str) -> str:
     return value
 
 
+def _shell(name: str, value: str) -> str:
+    bash = shutil.which("bash")
+    if bash is not None:
+        done = subprocess.run([bash, "-n"], input=value, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise InvalidSpec(f"{name}={value!r} is no shell line: {done.stderr.strip().splitlines()[0]}.")
+    return value
+
+
 _FIELDS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "MEMORY": ("memory", _memory),
     "WORK_DIR": ("folder", _folder),
@@ -222,7 +241,7 @@ _FIELDS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "JOB_NAME": ("name", _job_name),
     "MAIL_OPTIONS": ("mail", _mail),
     "WALLTIME": ("walltime", _walltime),
-    "PROLOGUE": ("prologue", lambda _, value: value),
+    "PROLOGUE": ("prologue", _shell),
     "PREFIX": ("prefix", _words),
     "PYTHON": ("python", lambda _, value: value),
 }
@@ -230,7 +249,5 @@ _FIELDS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
 
 def _known(name: str) -> tuple[str, Callable[[str, str], object]]:
     if name not in _FIELDS:
-        raise InvalidSpec(
-            f"there is no setting {name}{near_match(name, _FIELDS)} There are {', '.join(_FIELDS)}."
-        )
+        raise _UnknownSetting(f"there is no setting {name}{near_match(name, _FIELDS)}")
     return _FIELDS[name]
