@@ -19,7 +19,15 @@ from typing import Any
 from parallactic.errors import BackendUnavailable
 from parallactic.worker.ranks import Launch, launch
 
-__all__ = ["Flavour", "find_mpi", "flavour", "import_mpi", "prepare_environment", "remove_private_folder"]
+__all__ = [
+    "Flavour",
+    "finalize",
+    "find_mpi",
+    "flavour",
+    "import_mpi",
+    "prepare_environment",
+    "remove_private_folder",
+]
 
 _FAULT_TOLERANCE = "OMPI_MCA_mpi_ft_enable"
 _SEGMENTS = "OMPI_MCA_btl_sm_backing_directory"
@@ -98,6 +106,11 @@ def import_mpi() -> Any:
     started = launch()
     prepare_environment()
     try:
+        import mpi4py
+
+        if "mpi4py.MPI" not in sys.modules:
+            # `finalize` does that: after the death of a rank it would wait for ever.
+            mpi4py.rc.finalize = False
         with _private_folder(alone=started is None):
             from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
@@ -111,6 +124,14 @@ def import_mpi() -> Any:
         )
     _check_launcher(MPI, started)
     return MPI
+
+
+def finalize(mpi: Any) -> None:
+    """End MPI, if it is this library that has begun it."""
+    import mpi4py
+
+    if mpi4py.rc.finalize is False and not mpi.Is_finalized():
+        mpi.Finalize()
 
 
 @contextlib.contextmanager

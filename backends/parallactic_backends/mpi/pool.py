@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import json
 import logging
 import os
 import queue
@@ -22,7 +23,7 @@ from typing import Any, Protocol
 from parallactic.backend import Emit
 from parallactic.errors import BackendUnavailable
 from parallactic.threads import start_in_background
-from parallactic_backends.mpi.launch import Flavour, flavour, import_mpi
+from parallactic_backends.mpi.launch import Flavour, finalize, flavour, import_mpi
 from parallactic_backends.mpi.link import MpiLink
 from parallactic_backends.relay.backoff import BackOff, sharpen_sleep
 from parallactic_backends.relay.hello import Hello, check_versions
@@ -103,6 +104,8 @@ class Pool:
 
     def __init__(self) -> None:
         self.mpi = import_mpi()
+        self._bereft = False
+        """Whether a rank of this job has died: MPI can then not end in good order."""
         self.flavour: Flavour = flavour(self.mpi)
         world = self.mpi.COMM_WORLD
         world.Set_errhandler(self.mpi.ERRORS_RETURN)
@@ -248,6 +251,7 @@ class Pool:
                 return
             rank.lost = True
             self._ranks.remove(rank)
+            self._bereft |= rank.start is None
         rank.idle.set()
         owner = rank.owner
         if owner is not None:
@@ -322,7 +326,7 @@ class Pool:
             _log.critical("MPI is still starting a server and cannot end in good order")
             self.mpi.COMM_SELF.Abort(1)
         for rank in self._ranks:
-            rank.link.post(Way.AGENT, Order.LEAVE)
+            rank.link.post(Way.AGENT, Order.LEAVE, json.dumps(self._bereft).encode())
         end = time.monotonic() + _LEAVE_SECONDS
         while time.monotonic() < end and any(not rank.left for rank in list(self._ranks)):
             self._wake.set()
@@ -336,3 +340,5 @@ class Pool:
             elif rank.comm is not None:
                 with contextlib.suppress(self.mpi.Exception):  # it may have died in this very moment
                     rank.comm.Disconnect()
+        if not self._bereft:
+            finalize(self.mpi)

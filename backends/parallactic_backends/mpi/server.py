@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from parallactic.errors import BackendUnavailable
-from parallactic_backends.mpi.launch import import_mpi, remove_private_folder
+from parallactic_backends.mpi.launch import finalize, import_mpi, remove_private_folder
 from parallactic_backends.mpi.link import MpiLink
 from parallactic_backends.relay.agent import Agent
 from parallactic_backends.relay.hello import Hello, Probe
@@ -21,8 +21,14 @@ from parallactic_backends.relay.link import LinkLost, Report, Way
 __all__ = ["main", "serve_world"]
 
 
-def _serve(mpi: Any, comm: Any) -> None:
-    """Serve rank 0 of `comm` until it says goodbye; a client that dies ends this process."""
+def _serve(mpi: Any, comm: Any) -> bool:
+    """Serve rank 0 of `comm` until it says goodbye; a client that dies ends this process.
+
+    Returns
+    -------
+    bool
+        Whether MPI can end in good order, which takes all ranks of the job.
+    """
     # Ctrl-C at a terminal is the client's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     comm.Set_errhandler(mpi.ERRORS_RETURN)
@@ -30,12 +36,13 @@ def _serve(mpi: Any, comm: Any) -> None:
     probe = Probe()
     link.post(Way.AGENT, Report.HELLO, Hello.own(probe).encode())
     try:
-        Agent(link).serve()
+        in_order = Agent(link).serve()
     except LinkLost:
         # MPI cannot end in good order without the client.
         remove_private_folder()
         os._exit(1)
     probe.close()
+    return in_order
 
 
 def serve_world() -> None:
@@ -47,8 +54,8 @@ def serve_world() -> None:
         If MPI cannot be used.
     """
     mpi = import_mpi()
-    _serve(mpi, mpi.COMM_WORLD)
-    mpi.Finalize()
+    if _serve(mpi, mpi.COMM_WORLD):
+        finalize(mpi)
     sys.stdout.flush()
     sys.stderr.flush()
     # The script that imported the library must not go on, whatever it does with SystemExit.
@@ -68,4 +75,5 @@ def main() -> int:
         return 2
     _serve(mpi, parent)
     parent.Disconnect()
+    finalize(mpi)
     return 0

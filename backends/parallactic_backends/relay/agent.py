@@ -51,9 +51,15 @@ class Agent:
         self._lanes: dict[Way, Channel] = {}
         self._unsent: dict[Way, list[int]] = {}
         self._deadline: float | None = None
+        self._bereft = False
 
-    def serve(self) -> None:
-        """Serve until the client says so.
+    def serve(self) -> bool:
+        """Serve until the client says goodbye.
+
+        Returns
+        -------
+        bool
+            Whether the client said that all is in order.
 
         Raises
         ------
@@ -67,6 +73,7 @@ class Agent:
         self._link.post(Way.AGENT, Report.LEFT)
         while self._link.busy:
             self._link.progress()
+        return not self._bereft
 
     def _serve_orders(self) -> None:
         """Serve until the client says goodbye."""
@@ -94,7 +101,10 @@ class Agent:
         elif message.kind == Order.END:
             seconds, welcomed = json.loads(message.control)
             self._end(seconds, worker_knows=welcomed)
-        return not (way is Way.AGENT and message.kind == Order.LEAVE)
+        elif message.kind == Order.LEAVE:
+            self._bereft = json.loads(message.control)
+            return False
+        return True
 
     def _start(self, orders: dict[str, Any]) -> None:
         self._link.shares_memory = orders["shares_memory"]
