@@ -13,7 +13,8 @@ from cli_helpers import environment
 
 from parallactic.testing.waiting import undisturbed
 
-SCRIPT = Path(__file__).with_name("slowtask.py")
+SLOW = [sys.executable, str(Path(__file__).with_name("slowtask.py")), "slow", "out", "--units", "3"]
+"""The command with a task of three units."""
 
 
 def _at_a_terminal(folder: Path, *words: str) -> tuple[int, str]:
@@ -41,18 +42,7 @@ def _at_a_terminal(folder: Path, *words: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("backend", ["serial", "multiprocessing"])
 def test_a_bar_for_what_takes_more_than_two_seconds(tmp_path: Path, backend: str) -> None:
-    words = [
-        sys.executable,
-        str(SCRIPT),
-        "slow",
-        "out",
-        "--backend",
-        backend,
-        "--workers",
-        "1",
-        "--units",
-        "3",
-    ]
+    words = [*SLOW, "--backend", backend, "--workers", "1"]
 
     def seen(seconds: str) -> str:
         code, text = _at_a_terminal(tmp_path, *words, "--seconds", seconds)
@@ -65,18 +55,7 @@ def test_a_bar_for_what_takes_more_than_two_seconds(tmp_path: Path, backend: str
 
 
 def test_no_bar_in_a_file(tmp_path: Path) -> None:
-    words = [
-        sys.executable,
-        str(SCRIPT),
-        "slow",
-        "out",
-        "--backend",
-        "serial",
-        "--units",
-        "3",
-        "--seconds",
-        "1",
-    ]
+    words = [*SLOW, "--backend", "serial", "--seconds", "1"]
     done = subprocess.run(
         words, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=True
     )

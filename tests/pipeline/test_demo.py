@@ -26,6 +26,17 @@ def numbers(output: Path) -> dict[str, dict[str, object]]:
     return {bar["name"]: bar for section in report["sections"] for bar in section["bars"]}
 
 
+def main_with(folder: Path, output: Path, old: str, new: str) -> int:
+    """Run the real half by its recipe with one change."""
+    recipes = folder / "recipes"
+    shutil.copytree(RECIPES, recipes)
+    text = (recipes / "evla.toml").read_text()
+    assert old in text
+    (recipes / "evla.toml").write_text(text.replace(old, new))
+    place = ["--recipes", str(recipes), "--output", str(output)]
+    return main(["--only", "evla", "--backend", "serial", *place])
+
+
 def test_the_real_half_meets_its_bars_twice_in_a_row(
     tmp_path: Path, cached_evla: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,13 +82,8 @@ def test_the_simulated_half_meets_its_bars(tmp_path: Path) -> None:
 def test_a_missed_bar_is_a_failure(
     tmp_path: Path, cached_evla: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    recipes = tmp_path / "recipes"
-    shutil.copytree(RECIPES, recipes)
-    text = (recipes / "evla.toml").read_text()
-    (recipes / "evla.toml").write_text(text.replace("[1.0, 0.0, 0.0, 0.0]", "[1.1, 0.0, 0.0, 0.0]"))
     output = tmp_path / "out"
-    arguments = ["--only", "evla", "--recipes", str(recipes), "--output", str(output), "--backend", "serial"]
-    assert main(arguments) == 1
+    assert main_with(tmp_path, output, "[1.0, 0.0, 0.0, 0.0]", "[1.1, 0.0, 0.0, 0.0]") == 1
     assert numbers(output)["peak"]["met"] is False
     assert "MISSED" in capfd.readouterr().out
 
@@ -85,13 +91,8 @@ def test_a_missed_bar_is_a_failure(
 def test_a_step_that_fails_fails_its_half_and_is_in_the_report(
     tmp_path: Path, cached_evla: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    recipes = tmp_path / "recipes"
-    shutil.copytree(RECIPES, recipes)
-    text = (recipes / "evla.toml").read_text()
-    (recipes / "evla.toml").write_text(text.replace('solint = "inf,8ch"', 'solint = "inf,8ch"\nminsnr = 1e9'))
     output = tmp_path / "out"
-    arguments = ["--only", "evla", "--recipes", str(recipes), "--output", str(output), "--backend", "serial"]
-    assert main(arguments) == 1
+    assert main_with(tmp_path, output, 'solint = "inf,8ch"', 'solint = "inf,8ch"\nminsnr = 1e9') == 1
     section = json.loads((output / "report.json").read_text())["sections"][0]
     assert "'bandpass' (calibrate)" in section["error"]
     assert "'bandpass' (calibrate)" in capfd.readouterr().out.replace("\n", " ")
