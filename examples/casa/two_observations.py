@@ -16,6 +16,7 @@ from casampi.MPICommandClient import MPICommandClient  # noqa: E402
 
 first, second = sys.argv[1:]
 client = MPICommandClient()
+client.set_log_mode("redirect")
 client.start_services()
 
 # 1: one task for each, on whichever server is free.

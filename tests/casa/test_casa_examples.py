@@ -38,7 +38,11 @@ def run(name: str, folder: Path, backend: str, *arguments: str) -> str:
 
 
 def test_commands(backend, tmp_path):
-    assert "ZeroDivisionError: division by zero" in run("commands.py", tmp_path, backend)
+    said = run("commands.py", tmp_path, backend)
+    numbers = [line.partition(":")[0] for line in said.splitlines()]
+    assert numbers[:12] == [str(number) for number in range(1, 13)]
+    assert "3: 1+1 on ['server 1', 'server 2']" in said
+    assert "ZeroDivisionError: division by zero" in said
 
 
 @pytest.mark.casa

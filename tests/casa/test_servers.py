@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from casa_matrix import with_processes
 
+from parallactic import Executor
 from parallactic.casa import MPICommandClient, MPIEnvironment, MPIInterface, MPIMonitorClient, enable
 from parallactic.casa.session import Settings, open_session
 from parallactic.errors import InvalidSpec, ParallacticError
@@ -22,14 +23,22 @@ PATIENCE = 10.0
 Servers = Callable[..., MPICommandClient]
 
 
-@pytest.fixture(params=with_processes())
-def servers(request: pytest.FixtureRequest, nothing_left: None) -> Iterator[Servers]:
-    """Start two servers; what is left of them at the end is a failure."""
+@pytest.fixture(scope="module", params=with_processes())
+def backend(request: pytest.FixtureRequest) -> str:
+    """A backend that has run once: what its engine keeps for the next executor is there before a test."""
     require(request.param)
+    with Executor(request.param, workers=2) as executor:
+        executor.gather([executor.target(number).submit(abs, -1) for number in range(2)])
+    return request.param
+
+
+@pytest.fixture
+def servers(backend: str, nothing_left: None) -> Iterator[Servers]:
+    """Start two servers; what is left of them at the end is a failure."""
     opened = []
 
     def start(*, begin: bool = True, **settings: object) -> MPICommandClient:
-        opened.append(open_session(Settings(backend=request.param, workers=2, tasks=False, **settings)))
+        opened.append(open_session(Settings(backend=backend, workers=2, tasks=False, **settings)))
         return MPICommandClient(start_services=begin)
 
     yield start
@@ -170,6 +179,17 @@ def test_the_life_cycle(servers, caplog):
     client.start_services()
     assert client.get_lifecyle_state() == 2
     assert "The servers were stopped" in caplog.text
+
+
+def test_new_servers_may_be_started_after_the_end(servers):
+    old = servers()
+    old.push_command_request("kept = 1", True, 1)
+    old.stop_services()
+    client = servers()
+    assert client is not old
+    assert client.push_command_request("kept", True, 1)[0]["ret"] is None
+    assert client.push_command_request("1+1", True, 2)[0]["ret"] == 2
+    assert old.push_command_request("1", True) is None
 
 
 def test_an_argument_may_be_larger_than_casampi_allows(servers):
