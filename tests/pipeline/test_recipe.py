@@ -256,3 +256,23 @@ def test_a_measurement_set_is_no_output_folder(data: Path) -> None:
     with pytest.raises(InvalidSpec, match=r"output folder .*obs' is a MeasurementSet or another table"):
         make_plan({"recipe": {"output": "obs"}, "step": [{"task": "mark", "vis": "obs"}]})
     assert sorted(path.name for path in (data / "obs").iterdir()) == ["lines", "table.dat"]
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ({"task": "calibrate", "caltable": "c", "solint": "5parsec"}, "solint='5parsec'"),
+        ({"task": "calibrate", "caltable": "c", "gaintype": "K"}, "needs a refant"),
+        ({"task": "calibrate", "caltable": "c", "parang": True}, "parang=True is not there yet"),
+        ({"task": "setmodel"}, "setmodel needs fluxdensity"),
+        ({"task": "setmodel", "fluxdensity": 1.0, "standard": "Perley-Butler 2017"}, "standard="),
+        ({"task": "apply", "gaintable": []}, "at least one gaintable"),
+        ({"task": "apply", "gaintable": "obs", "parang": True}, "parang=True is not there yet"),
+    ],
+    ids=str,
+)
+def test_what_a_task_cannot_do_is_told_before_the_first_step(
+    data: Path, step: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InvalidSpec, match=f"step 1 '{step['task']}'.*{words}"):
+        make_plan({"step": [{"vis": "obs", **step}]})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +71,14 @@ class _Counts:
     after: int
 
 
-@task
+def _check(*, gaintable: str | Sequence[str], parang: bool, **_others: Any) -> None:
+    if parang:
+        raise InvalidSpec("parang=True is not there yet.")
+    if not any([gaintable] if isinstance(gaintable, str) else gaintable):
+        raise InvalidSpec("apply needs at least one gaintable.")
+
+
+@task(check=_check)
 def apply(
     vis: str,
     gaintable: str | list[str],
@@ -80,7 +87,7 @@ def apply(
     interp: str | list[str] = "",
     spwmap: list[int] | list[list[int]] = [],  # noqa: B006 - never changed
     calwt: bool | list[bool] = True,
-    parang: bool = False,
+    parang: bool = False,  # noqa: ARG001 - `_check` refuses the rest
     applymode: ApplyMode = "calflag",
     flagbackup: bool = True,
     executor: ExecutorLike = None,
@@ -126,12 +133,8 @@ def apply(
     InvalidSpec
         If a parameter cannot be, or a table does not fit, before anything is written.
     """
-    if parang:
-        raise InvalidSpec("parang=True is not there yet.")
     ms = MeasurementSet(vis)
     chain = make_chain(ms, gaintable, gainfield, interp, spwmap)
-    if not chain:
-        raise InvalidSpec("apply needs at least one gaintable.")
     parameters = _parameters(chain, calwt, applymode)
     units = _plan(ms, Selection(**selection))
     spws = sorted({ms.data_descriptions[d].spw for u in units for d in np.unique(ms.index.ddid[u.rows])})

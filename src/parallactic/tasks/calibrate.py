@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Unpack
+from typing import Annotated, Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from parallactic.tasks.calibrate_plan import (
     parse_solint,
     plan,
 )
-from parallactic.tasks.calibrate_solve import SolvedIntervals, SolveParameters, solve_unit
+from parallactic.tasks.calibrate_solve import GainType, SolvedIntervals, SolveParameters, solve_unit
 
 __all__ = ["CalibrateResult", "calibrate"]
 
@@ -50,11 +50,44 @@ class CalibrateResult(TaskResult):
     median_snr: float = 0.0
 
 
-@task
+def _check(
+    *,
+    gaintype: GainType,
+    solint: str | float,
+    combine: str | None,
+    refant: str,
+    calmode: CalMode,
+    solnorm: bool,
+    fillgaps: int,
+    parang: bool,
+    smodel: Sequence[float] | None,
+    **_others: Any,
+) -> None:
+    if gaintype == "K" and not refant:
+        raise InvalidSpec("gaintype='K' needs a refant: delays are solved on the baselines to one antenna.")
+    if gaintype == "K" and (calmode != "ap" or solnorm):
+        raise InvalidSpec("neither calmode nor solnorm means anything for gaintype='K'; leave them out.")
+    if parang:
+        raise InvalidSpec("parang=True is not there yet.")
+    if fillgaps and gaintype != "B":
+        raise InvalidSpec(
+            f"fillgaps={fillgaps} is for gaintype='B'; there are no channels to fill in {gaintype!r}."
+        )
+    if "spw" in _combined(combine, gaintype) and gaintype in "BK":
+        raise InvalidSpec(f"combine='spw' is not there yet for gaintype={gaintype!r}.")
+    parse_solint(solint, gaintype)
+    _stokes(smodel)
+
+
+def _combined(combine: str | None, gaintype: GainType) -> frozenset[str]:
+    return parse_combine(("scan" if gaintype == "B" else "") if combine is None else combine)
+
+
+@task(check=_check)
 def calibrate(
     vis: str,
     caltable: str,
-    gaintype: Literal["G", "B", "T", "K"] = "G",
+    gaintype: GainType = "G",
     *,
     solint: str | float = "inf",
     combine: str | None = None,
@@ -70,7 +103,7 @@ def calibrate(
     interp: str | list[str] = "",
     spwmap: list[int] | list[list[int]] = [],  # noqa: B006 - never changed
     append: bool = False,
-    parang: bool = False,
+    parang: bool = False,  # noqa: ARG001 - `_check` refuses the rest
     smodel: list[float] | None = None,
     corrdepflags: bool = False,
     executor: ExecutorLike = None,
@@ -136,19 +169,7 @@ def calibrate(
     ParallacticError
         If not a single good solution was found: then no table is written.
     """
-    if gaintype == "K" and (calmode != "ap" or solnorm or not refant):
-        raise InvalidSpec(
-            "gaintype='K' needs a refant, and neither calmode nor solnorm means anything for it."
-        )
-    if parang:
-        raise InvalidSpec("parang=True is not there yet.")
-    if fillgaps and gaintype != "B":
-        raise InvalidSpec(
-            f"fillgaps={fillgaps} is for gaintype='B'; there are no channels to fill in {gaintype!r}."
-        )
-    combined = parse_combine(("scan" if gaintype == "B" else "") if combine is None else combine)
-    if "spw" in combined and gaintype in "BK":
-        raise InvalidSpec(f"combine='spw' is not there yet for gaintype={gaintype!r}.")
+    combined = _combined(combine, gaintype)
     seconds, frequency = parse_solint(solint, gaintype)
     stokes = _stokes(smodel)
     check_caltable_output(caltable, append=append)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -39,7 +39,20 @@ class _Source:
     reffreq: float
 
 
-@task
+def _check(
+    *,
+    fluxdensity: float | Sequence[float] | None,
+    spix: float | Sequence[float],
+    reffreq: str | float,
+    standard: str,
+    model: str,
+    components: str,
+    **_others: Any,
+) -> None:
+    _checked(fluxdensity, spix, reffreq, standard, model, components)
+
+
+@task(check=_check)
 def setmodel(
     vis: str,
     *,
