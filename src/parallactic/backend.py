@@ -281,6 +281,9 @@ class Emit(Protocol):
     def call(self, function: Callable[..., None], *args: Any) -> None:
         """Have `function` called on the dispatcher's thread soon."""
 
+    def call_here(self, function: Callable[..., None], *args: Any) -> None:
+        """Have `function` called at once, on this thread unless the dispatcher is at work."""
+
     def watch(self, source: Any, callback: Callable[[], None]) -> None:
         """Have `callback` called on the dispatcher's thread whenever `source` can be read."""
 

@@ -304,13 +304,13 @@ def _ranks(
             break
     command = " ".join(words)
     sizes = [rank["size"] for rank in ended.ranks if "size" in rank]
-    if ended.late:
+    speed = ended.get("microseconds")
+    if ended.late and speed is None:
         found = f"{command} did not end within {_SECONDS:.0f} s and was killed"
         return Check("ranks", "failure", found, f"use the mpiexec of {library}; see launcher.")
     if len(sizes) == count and set(sizes) == {1}:
         found = f"{command} started {count} jobs of one rank: it belongs to another MPI than {library}"
         return Check("ranks", "failure", found, f"use the mpiexec of {library}; see launcher.")
-    speed = ended.get("microseconds")
     if set(sizes) != {count} or speed is None:
         return Check("ranks", "failure", f"{command} fails: {ended.last_line}", _advice(ended))
     hosts = ", ".join(sorted({rank["host"] for rank in ended.ranks if "host" in rank}))
@@ -320,6 +320,9 @@ def _ranks(
         found = f"{first} {' and '.join(reasons)}. Allowed to: {found.partition(': ')[2]}"
         advice.append("A plain python script.py, which spawns its servers, needs none of this")
         return Check("ranks", "warning", found, f"{'. '.join(advice)}.")
+    if ended.late:
+        found += f"; but mpiexec did not end within {_SECONDS:.0f} s and was killed"
+        return Check("ranks", "warning", found, "a batch job may not end by itself: give it a limit of time.")
     return Check("ranks", "ok", found)
 
 

@@ -217,7 +217,7 @@ class Pool:
         others = [arrival for arrival in arrivals if not self._is_for_pool(rank, arrival)]
         owner = rank.owner
         if others and owner is not None:
-            owner.emit.call(owner.arrived, rank.link, others)
+            owner.emit.call_here(owner.arrived, rank.link, others)
         return True
 
     def _is_for_pool(self, rank: Rank, arrival: Arrival) -> bool:

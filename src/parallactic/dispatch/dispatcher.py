@@ -310,7 +310,7 @@ class Dispatcher(Reactor):
     def _begins(self, task: Task) -> None:
         """Start the clock of an attempt that is now at the head of its worker."""
         task.since = time.monotonic()
-        if self._deadlines.add(task, task.since) and self._inline:
+        if self._deadlines.add(task, task.since) and threading.current_thread() is not self.thread:
             self.wake()
 
     # What the backend reports

@@ -43,6 +43,22 @@ class Reactor:
         if self._sleeping:
             self.wake()
 
+    def call_here(self, function: Callable[..., None], *args: Any) -> None:
+        """Call a function now, on this thread if nobody has the turn, else soon on the one that has it.
+
+        It spares the thread of the loop a wake-up, which counts where messages are small and many.
+        """
+        self.inbox.append((function, args))
+        if self.finished or self._turn.locked():
+            if self._sleeping:
+                self.wake()
+            return
+        try:
+            while self.inbox and not self.finished:
+                self._pass([])
+        except Exception as error:  # noqa: BLE001  (whatever it is, the loop must end by it)
+            self.call(_fail, error)
+
     def has_turn(self) -> bool:
         """Tell whether this thread runs the loop now."""
         return self._owner == threading.get_ident()
@@ -164,3 +180,7 @@ class Reactor:
         # What a task starts must hear Ctrl-C.
         hear_signals()
         self.drive()
+
+
+def _fail(error: Exception) -> None:
+    raise error

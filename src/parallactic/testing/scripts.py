@@ -46,6 +46,11 @@ class Client:
         self._pid_file = pid_file
 
     @property
+    def launched(self) -> bool:
+        """Whether a launcher has started the script, and tells an exit code of its own."""
+        return self.pid not in (0, self.process.pid)
+
+    @property
     def pid(self) -> int:
         """The process that runs the script; not that of a launcher."""
         return int(self._pid_file.read_text() or 0) if self._pid_file.exists() else 0

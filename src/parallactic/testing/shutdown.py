@@ -260,7 +260,8 @@ class ShutdownContract(Contract):
             client.interrupt()
             status, _, err = client.end(self.patience)
             assert time.monotonic() - begin < seconds
-            assert status != 0
+            # An mpiexec that survives failures takes the end by a signal for one of them.
+            assert status != 0 or client.launched
             assert "KeyboardInterrupt" in err
             assert not list(client.folder.iterdir())
 

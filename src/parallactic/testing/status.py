@@ -86,10 +86,12 @@ class StatusContract(Contract):
 
         thread = threading.Thread(target=watch)
         thread.start()
-        futures = [ex.submit(tasks.identity, n) for n in range(2000)]
-        results = ex.gather(futures, timeout=self.patience)
-        stop.set()
-        thread.join()
+        try:
+            futures = [ex.submit(tasks.identity, n) for n in range(2000)]
+            results = ex.gather(futures, timeout=self.patience)
+        finally:
+            stop.set()
+            thread.join()
         assert results == list(range(2000))
         assert not failures
         assert set(taken) == {self.workers}
