@@ -67,7 +67,7 @@ def _host(line: str, place: str) -> Host | None:
         return None
     options: dict[str, int] = {}
     for name, value in _OPTION.findall(text):
-        if not value.isdigit() or int(value) < 1:
+        if not value.isdecimal() or int(value) < 1:
             raise InvalidSpec(f"{place}: {name}={value} must be a number of at least 1.")
         options[name.replace("_", "-")] = int(value)
     words = _OPTION.sub("", text).split()
