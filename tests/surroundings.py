@@ -57,6 +57,18 @@ exec unshare --uts --mount sh -c 'hostname "$0"; {mounts}exec sh -c "$*"' "$host
 """
 
 
+_OWN_TMP = (
+    "mount --bind {folder} /mnt && mount -t tmpfs none /tmp && mkdir -p {folder} && "
+    "mount --bind /mnt {folder} && umount /mnt; "
+)
+"""A host has a /tmp of its own; the folder of the test is what all share."""
+
+
+def needed_from_tmp() -> bool:
+    """Return whether Python or its packages lie in /tmp, which then cannot be another one."""
+    return any(Path(path).is_relative_to("/tmp") for path in (sys.prefix, *sys.path) if path)
+
+
 def make_hosts(
     folder: Path, names: Sequence[str], hidden: Path | None = None
 ) -> tuple[list[str], dict[str, str]]:
@@ -69,7 +81,9 @@ def make_hosts(
         hostfile is ``hosts`` in `folder`.
     """
     agent, table = folder / "agent", folder / "etc-hosts"
-    mounts = f"mount -t tmpfs none {hidden}; " if hidden else ""
+    mounts = "" if needed_from_tmp() else _OWN_TMP.format(folder=folder)
+    if hidden:
+        mounts += f"mount -t tmpfs none {hidden}; "
     agent.write_text(_AGENT.format(agent=agent, mounts=mounts))
     agent.chmod(0o755)
     entries = Path("/etc/hosts").read_text(encoding="utf-8").rstrip("\n").splitlines()

@@ -64,6 +64,7 @@ class _Ended:
     def last_line(self) -> str:
         """The line that is most likely to say why."""
         lines = [line.strip() for line in self.text.splitlines() if re.search(r"\w", line)]
+        lines = [line for line in lines if " Warning: " not in line]
         for sign in _SIGNS:
             if found := [line for line in lines if re.search(sign, line)]:
                 return found[-1]
