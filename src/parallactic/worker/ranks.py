@@ -17,7 +17,7 @@ _LAUNCHERS = (
     # Set by srun for the processes of a step, and not in a batch script.
     ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "srun without a PMI"),
 )
-_THEIRS = re.compile(r"(SLURM_STEP|OMPI|OPAL|PMIX|PMI|PRTE|HYDRA|MPIEXEC|MPIR|MPI_LOCAL|MV2_COMM)(_|$)")
+_THEIRS = re.compile(r"(SLURM_STEP|OMPI|OPAL|PMIX|PMI|PRTE|HYDRA|MPIEXEC|MPIR|MV2_COMM)(_|$)|MPI_LOCALN?RANK")
 _KEPT = re.compile(r"(OMPI|PRTE)_ALLOW_RUN_AS_ROOT")
 
 
@@ -42,9 +42,9 @@ class Launch(NamedTuple):
 def launch() -> Launch | None:
     """Return how this process was started; None for a process that no launcher of MPI started."""
     for rank, size, by in _LAUNCHERS:
-        if rank in os.environ and (not rank.startswith("SLURM") or size in os.environ):
+        if os.environ.get(rank, "").isdigit() and (not rank.startswith("SLURM") or size in os.environ):
             known = os.environ.get(size) if size else None
-            return Launch(int(os.environ[rank]), None if known is None else int(known), by)
+            return Launch(int(os.environ[rank]), int(known) if known and known.isdigit() else None, by)
     return None
 
 
