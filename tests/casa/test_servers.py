@@ -3,9 +3,11 @@
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -271,8 +273,22 @@ def test_the_cluster_of_tclean(servers, tmp_path):
         until(lambda: cluster.check_job(failing))
 
 
+@pytest.mark.parametrize("fast", [False, True])
+def test_only_fast_polling_changes_the_clock_of_tclean(servers, monkeypatch, fast):
+    helper = ModuleType("parallel_imager_helper")
+    helper.time = time
+    monkeypatch.setitem(sys.modules, "casatasks.private.imagerhelpers.parallel_imager_helper", helper)
+    servers(fast_polling=fast)
+    MPIInterface.getCluster()
+    begin = time.monotonic()
+    helper.time.sleep(0.6)
+    assert (time.monotonic() - begin < 0.5) == fast
+    assert (helper.time is time) != fast
+    assert helper.time.time is time.time
+
+
 def test_enabling_after_casatasks_is_an_error(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "casatasks", object())
-    monkeypatch.delitem(__import__("sys").modules, "casampi", raising=False)
+    monkeypatch.setitem(sys.modules, "casatasks", object())
+    monkeypatch.delitem(sys.modules, "casampi", raising=False)
     with pytest.raises(InvalidSpec, match="casatasks has been imported already"):
         enable(backend="serial")
