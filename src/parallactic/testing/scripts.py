@@ -138,6 +138,8 @@ def running(engine: Engine, code: str, *arguments: str, how: str = "file") -> It
                 | {"PLX_CLIENT": mark, "TMPDIR": str(temporary)}
                 | ({"PARALLACTIC_BACKEND": engine.name} if launcher else {}),
                 cwd=folder,
+                # When a client is killed, the launcher of MPICH kills its process group: not this one.
+                start_new_session=True,
             )
         client = Client(process, mark, temporary, pid_file)
         try:
