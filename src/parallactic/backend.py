@@ -335,8 +335,8 @@ class Backend(ABC):
         """
         yield from ()
 
-    @classmethod
-    def enter(cls) -> None:  # noqa: B027  (most engines start their workers themselves)
+    @classmethod  # noqa: B027  (most engines start their workers themselves)
+    def enter(cls) -> None:
         """Join the others, in a process that a launcher such as mpiexec has started for this backend.
 
         Called when the library is imported. In the client it returns; in a process that is to serve it ends
