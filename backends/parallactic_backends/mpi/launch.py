@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from parallactic.errors import BackendUnavailable
+from parallactic.worker.namespace import hostname
 from parallactic.worker.ranks import Launch, launch
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 _FAULT_TOLERANCE = "OMPI_MCA_mpi_ft_enable"
+_PREFIX = "parallactic-mpi-"
 _SEGMENTS = "OMPI_MCA_btl_sm_backing_directory"
 _OPEN_MPI = {
     # The death of a rank is told to the others, and does not end the job.
@@ -144,11 +146,14 @@ def _private_folder(*, alone: bool) -> Iterator[None]:
         yield  # a rank of a job, after which mpiexec cleans up
         return
     if _SEGMENTS in os.environ:
-        # A spawned server: the folder is the client's, and may be missing on this host.
-        Path(os.environ[_SEGMENTS]).mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A spawned server: the folder is the client's.
+        folder = Path(os.environ[_SEGMENTS])
+        if not folder.exists() and folder.name.startswith(f"{_PREFIX}{hostname()}-"):
+            raise BackendUnavailable("the client has died before this server could join it.")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     else:
         home = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-        os.environ[_SEGMENTS] = tempfile.mkdtemp(prefix="parallactic-mpi-", dir=home)
+        os.environ[_SEGMENTS] = tempfile.mkdtemp(prefix=f"{_PREFIX}{hostname()}-", dir=home)
     # Registered before mpi4py is imported, and thereby called after MPI has ended.
     atexit.register(_remove_own, os.getpid())
     temporary = os.environ.get("TMPDIR")

@@ -98,7 +98,9 @@ class DeliveryContract(Contract):
         assert bystander.result(self.patience) == pid
         all_up(ex, self.patience)
         states = ex.status().workers
-        assert [(worker.id, worker.epoch) for worker in states] == [(0, 1), (1, 0)]
+        assert [(worker.id, worker.epoch) for worker in states] == [
+            (number, int(number == 0)) for number in range(self.workers)
+        ]
         assert ex.target(0).submit(tasks.where).result(self.patience)[:2] == (0, 1)
 
     def test_delivery_poison_without_retries_runs_once(
