@@ -90,13 +90,10 @@ class Rank:
         self.hello: Hello | None = None
         self.owner: Owner | None = None
         self.idle = threading.Event()
+        self.is_local = False
+        """Whether its process can be looked at, and killed, from here."""
         self.lost = False
         self.left = False
-
-    @property
-    def is_local(self) -> bool:
-        """Whether its process can be looked at, and killed, from here."""
-        return self.link.shares_memory
 
 
 class Pool:
@@ -107,6 +104,8 @@ class Pool:
         self._bereft = False
         """Whether a rank of this job has died: MPI can then not end in good order."""
         self.flavour: Flavour = flavour(self.mpi)
+        self.inherited = {name: value for name, value in os.environ.items() if name != "TMPDIR"}
+        """Variables that spawned ranks have from this process; MPI gives them another temporary folder."""
         world = self.mpi.COMM_WORLD
         world.Set_errhandler(self.mpi.ERRORS_RETURN)
         self.mpi.COMM_SELF.Set_errhandler(self.mpi.ERRORS_RETURN)
@@ -236,7 +235,7 @@ class Pool:
 
     def _greet(self, rank: Rank, hello: Hello) -> None:
         rank.hello = hello
-        rank.link.shares_memory = hello.opens_here()
+        rank.is_local = rank.link.shares_memory = hello.opens_here()
         try:
             check_versions(hello)
         except BackendUnavailable as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Mapping
 
@@ -92,6 +93,11 @@ class MpiWorker(RelayedWorker):
             return
         text = f"the MPI server of worker {self.number} on {self.host} has died."
         self._rank = self.link = None
+        if rank.is_local:
+            # It was killed, and with it whoever would have removed them.
+            for folder in self.folders:
+                shutil.rmtree(folder, ignore_errors=True)
+        self.folders = ()
         self.both_ended("unreachable", text, "")
 
     def wake(self) -> None:
@@ -103,7 +109,13 @@ class MpiWorker(RelayedWorker):
     def environment(self) -> dict[str, str]:
         """Return the variables of the worker: those of the client on its host, the library's elsewhere."""
         local = self._rank is not None and self._rank.is_local
-        own = {name: value for name, value in os.environ.items() if local or name.startswith(_FORWARDED)}
+        # What a prefix or a prologue has made of the variables of the client, such as PATH, stays.
+        known = {} if self._start.command == Start().command else self._pool.inherited
+        own = {
+            name: value
+            for name, value in os.environ.items()
+            if (known.get(name) != value if local else name.startswith(_FORWARDED))
+        }
         return own | thread_variables(self.threads) | dict(self._variables)
 
     def wait(self, end: float) -> None:

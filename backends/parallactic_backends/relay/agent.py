@@ -116,6 +116,8 @@ class Agent:
                 key_file.write_bytes(orders["key"])
             self._listener = Listener(orders["key"], lambda sock, hello: self._guests.append((sock, hello)))
             self._listener.start()
+            folders = str(self._folder), str(Path(self._listener.address).parent)
+            self._link.post(Way.AGENT, Report.FOLDERS, json.dumps(folders).encode())
         assert self._folder is not None
         log = Path(orders["log"])
         # The client's folder may not be on this host.

@@ -41,6 +41,7 @@ class Report(IntEnum):
     GONE = 14  # the supervisor, and its worker with it
     IDLE = 15
     LEFT = 16
+    FOLDERS = 17  # what must be removed if the agent cannot do it itself
 
 
 class Arrival(NamedTuple):

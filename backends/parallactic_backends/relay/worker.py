@@ -47,6 +47,8 @@ class RelayedWorker(SupervisedWorker):
     """Starts its supervisor through an agent. A subclass finds the agent, and says how the link is served."""
 
     link: Link | None = None
+    folders: tuple[str, ...] = ()
+    """Temporary folders of the agent, on its host."""
 
     @abstractmethod
     def wake(self) -> None:
@@ -99,6 +101,8 @@ class RelayedWorker(SupervisedWorker):
             case Report.WORKER_UP:
                 epoch, pid = json.loads(message.control)
                 self.loop_connected(RelayLane(link, Way.WORKER, self.wake), epoch, pid)
+            case Report.FOLDERS:
+                self.folders = tuple(json.loads(message.control))
             case Report.GONE:
                 code, log_tail = json.loads(message.control)
                 self.supervisor_ended(code, log_tail)
