@@ -15,19 +15,19 @@ from parallactic.casa.environment import MPIEnvironment
 from parallactic.casa.log import LEVELS, post
 from parallactic.casa.monitor import MPIMonitorClient
 from parallactic.casa.session import Session, current
-from parallactic.errors import InvalidSpec, ParallacticError
+from parallactic.casa.settings import ServerSettings, Targets
+from parallactic.errors import InvalidSpec
 from parallactic.future import Future
 
 __all__ = ["MPICommandClient"]
 
 Ids = int | Sequence["Ids"]
-Targets = int | list[int] | None
 
 _LOOK_SECONDS = 0.2
 """How often a blocking call looks whether a server has timed out; responses wake it at once."""
 
 
-class MPICommandClient:
+class MPICommandClient(ServerSettings):
     """Sends commands to servers. There is one of it, however often it is made.
 
     Without `parallactic.casa.enable` it starts servers by the configuration, as an `Executor` without
@@ -406,42 +406,6 @@ class MPICommandClient:
         if log_level not in LEVELS:
             raise InvalidSpec(f"log level {log_level!r} must be one of {', '.join(LEVELS)}.")
         MPIEnvironment.command_handling_log_level = log_level
-
-    def set_omp_num_threads(self, omp_max_threads: int, target_server: Targets) -> None:
-        """Set the number of OpenMP threads of CASA on servers."""
-        self._ask_casa(f"ompSetNumThreads({int(omp_max_threads)})", target_server)
-
-    def setMemoryTotal(self, memory: float, target_server: Targets) -> None:  # noqa: N802  (CASA's name)
-        """Set the memory in MB that CASA may use on servers."""
-        self._ask_casa(f"setMemoryTotal({memory})", target_server)
-
-    def setMemoryFraction(self, memfrac: float, target_server: Targets) -> None:  # noqa: N802  (CASA's name)
-        """Set the percentage of memory that CASA may use on servers."""
-        self._ask_casa(f"setMemoryFraction({memfrac})", target_server)
-
-    def setNumCPUs(self, numCPUs: int, target_server: Targets) -> None:  # noqa: N802  (CASA's name)
-        """Set the number of cores that CASA may use on servers."""
-        self._ask_casa(f"setNumCPUs({numCPUs})", target_server)
-
-    def getMemoryTotal(self, use_aipsrc: bool, target_server: Targets) -> Any:  # noqa: N802  (CASA's name)
-        """Return the memory in kB that CASA sees on a server; a list for several."""
-        return self._ask_casa(f"getMemoryTotal({bool(use_aipsrc)})", target_server)
-
-    def getNumCPUs(self, use_aipsrc: bool, target_server: Targets) -> Any:  # noqa: N802  (CASA's name)
-        """Return the number of cores that CASA sees on a server; a list for several."""
-        return self._ask_casa(f"getNumCPUs({bool(use_aipsrc)})", target_server)
-
-    def _ask_casa(self, call: str, target: Targets) -> Any:
-        responses = self.push_command_request(f"casalog.{call}", True, target)
-        if responses is None:
-            raise ParallacticError(f"{call} reached no server {target!r}; the log says why.")
-        for response in responses:
-            if not response["successful"]:
-                raise ParallacticError(
-                    f"{call} failed on server {response['server']}: {response['traceback']}"
-                )
-        values = [response["ret"] for response in responses]
-        return values[0] if len(values) == 1 else values
 
 
 def _are_names(parameters: Any) -> bool:
