@@ -203,6 +203,8 @@ def main() -> None:
     for fd in held:
         alone.post(Way.WORKER, ECHO, b"", (), [fd])
     alone.close()
+    late = memory(b"nor what comes later")
+    alone.post(Way.WORKER, ECHO, b"", (), [late])
     found["given up"] = before - open_descriptors()
     link.post(Way.WORKER, END)
     settle(link)

@@ -21,7 +21,7 @@ PATIENCE = 60.0
 KILLS = 5
 
 COMMON = """
-import json, signal, socket, tempfile, time
+import gc, json, signal, socket, tempfile, time
 
 from pathlib import Path
 import psutil
@@ -108,6 +108,11 @@ def test_a_server_that_is_killed_is_noticed_at_once_and_replaced(
 
 
 STOP = """
+def open_memory():
+    gc.collect()
+    names = (entry.readlink() for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink())
+    return [str(name) for name in names if "memfd:" in str(name)]
+
 with open_executor() as ex:
     all_up(ex, 30)
     future = ex.target(0).submit(tasks.write_and_wait, str(folder / "started"), str(folder / "release"), 42)
@@ -124,17 +129,29 @@ with open_executor() as ex:
     answer = future.result(30)
     until(lambda: worker_status(ex, 0).state == "idle", 30, "the server is trusted again")
     after = ex.target(0).submit(tasks.where).result(30)
-    print(json.dumps([served, early, answer, after == (0, 0, pid)]))
+    rank.suspend()
+    unheard = ex.target(0).submit(len, bytes(5_000_000))
+    time.sleep(0.05)
+    begin = time.monotonic()
+    ex.shutdown(kill=True)
+    seconds = time.monotonic() - begin
+del unheard, future, ex
+until(lambda: not open_memory(), 5, "shared memory is given back")
+print(json.dumps([served, early, answer, after == (0, 0, pid), seconds]))
 """
 
 
 def test_a_rank_that_is_stopped_is_silent_and_recovers(tmp_path: Path) -> None:
-    """It gets no new work meanwhile, and what its task has returned arrives."""
-    served, early, answer, same = run(STOP, tmp_path, 2)
+    """It gets no new work meanwhile, and what its task has returned arrives.
+
+    One that is stopped at the end is killed, and holds nobody up.
+    """
+    served, early, answer, same, seconds = run(STOP, tmp_path, 2)
     assert served == [1] * 5
     assert not early
     assert answer == 42
     assert same, "the worker was not lost"
+    assert seconds < 15
 
 
 AGAIN = """

@@ -58,6 +58,7 @@ class MpiLink:
         self._entries: list[tuple[Any, ...]] = []
         self._bodies: list[bytearray] = []
         self._status = mpi.Status()
+        self._closed = False
         self._lock = threading.Lock()
 
     def post(
@@ -70,6 +71,8 @@ class MpiLink:
     ) -> None:
         """Put a message into the outgoing queue, from any thread. The descriptors belong to the link now."""
         self._out.append((way, kind, control, tuple(buffers), tuple(fds)))
+        if self._closed:
+            self.close()
 
     @property
     def busy(self) -> bool:
@@ -86,6 +89,8 @@ class MpiLink:
         """
         try:
             with self._lock:
+                if self._closed:
+                    return []
                 if self._out:
                     self._send()
                 while self._sending and self._sending[0][0].Test():
@@ -102,7 +107,7 @@ class MpiLink:
         if not self._lock.acquire(blocking=False):
             return
         try:
-            if self._out:
+            if self._out and not self._closed:
                 self._send()
         except self._mpi.Exception:
             _log.debug("a message could not be sent; the other end is gone", exc_info=True)
@@ -206,12 +211,14 @@ class MpiLink:
             raise LinkLost(f"process {pid} died before its shared memory was taken over.") from error
 
     def close(self) -> None:
-        """Give up: close every descriptor that is still held for the other end."""
-        while self._lent:
-            os.close(self._lent.popleft())
-        while self._out:
-            for fd in self._out.popleft()[4]:
-                os.close(fd)
+        """Give up, from any thread: close every descriptor that is held for the other end, or will be."""
+        with self._lock:
+            self._closed = True
+            while self._lent:
+                os.close(self._lent.popleft())
+            while self._out:
+                for fd in self._out.popleft()[4]:
+                    os.close(fd)
 
 
 def _contents(fd: int) -> Buffer:

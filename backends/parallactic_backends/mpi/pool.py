@@ -251,6 +251,7 @@ class Pool:
             rank.lost = True
             self._ranks.remove(rank)
             self._bereft |= rank.start is None
+        rank.link.close()
         rank.idle.set()
         owner = rank.owner
         if owner is not None:

@@ -93,12 +93,15 @@ class MpiWorker(RelayedWorker):
             return
         text = f"the MPI server of worker {self.number} on {self.host} has died."
         self._rank = self.link = None
+        self._remove_folders(rank)
+        self.both_ended("unreachable", text, "")
+
+    def _remove_folders(self, rank: Rank) -> None:
+        """Clean up for an agent that was killed, if it was one of this host."""
         if rank.is_local:
-            # It was killed, and with it whoever would have removed them.
             for folder in self.folders:
                 shutil.rmtree(folder, ignore_errors=True)
         self.folders = ()
-        self.both_ended("unreachable", text, "")
 
     def wake(self) -> None:
         """Have the link send what was posted, and listen for the answer."""
@@ -129,5 +132,6 @@ class MpiWorker(RelayedWorker):
             self._pool.release(rank)
         elif not rank.lost:
             self._pool.discard(rank)
+            self._remove_folders(rank)
         self.link = None
         self.close_lanes()
