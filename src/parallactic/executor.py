@@ -113,7 +113,11 @@ class Executor(concurrent.futures.Executor):
         folder = RunFolder(run_dir)
         context = folder.context(self._name, insecure=insecure, log_level=level_number(log_level))
         self._run_dir = folder.path
-        self._backend: Backend = kind(checked, context)
+        try:
+            self._backend: Backend = kind(checked, context)
+        except BaseException:
+            folder.close(context.key_file)
+            raise
         journal = Journal(self._run_dir / "journal.jsonl")
         self._dispatcher = Dispatcher(
             self._backend, journal, self._name, lambda: folder.close(context.key_file)

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 from cli_helpers import environment, one_sentence
-from surroundings import in_private, private_is_allowed
 
 import parallactic as plx
 from parallactic.backend import Check
 from parallactic.cli.doctor_host import check_host, missing_of_extras
 from parallactic.cli.doctor_tasks import measure, memory_limit
 from parallactic.cli.doctor_workers import examine
+from surroundings import in_private, private_is_allowed
 
 Report = dict[str, dict[str, Any]]
 

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from parallactic.backend import Emit
 from parallactic.errors import BackendUnavailable
 from parallactic.threads import start_in_background
+from parallactic.wire.messages import Kind
 from parallactic_backends.mpi.launch import Flavour, finalize, flavour, import_mpi
 from parallactic_backends.mpi.link import MpiLink
 from parallactic_backends.relay.backoff import BackOff, sharpen_sleep
@@ -195,29 +196,31 @@ class Pool:
         pauses, moved = BackOff(), False
         sharpen_sleep()
         while not self._closing:
-            in_use = False
+            in_use = busy = False
             for rank in list(self._ranks):
                 if not rank.lost:
                     moved |= self._serve(rank)
+                    busy |= rank.link.busy
                     in_use |= rank.owner is not None or rank.hello is None
             self._look_at_spawning()
-            moved = self._wake.wait(pauses.next(moved=moved, in_use=in_use))
+            moved = self._wake.wait(pauses.next(moved=moved, busy=busy, in_use=in_use))
             if moved:
                 self._wake.clear()
 
     def _serve(self, rank: Rank) -> bool:
+        """Do what can be done for one rank; return whether it said more than that it lives."""
         try:
             arrivals = rank.link.progress()
         except LinkLost:
             self._lose(rank)
             return True
         if not arrivals:
-            return rank.link.busy
+            return False
         others = [arrival for arrival in arrivals if not self._is_for_pool(rank, arrival)]
         owner = rank.owner
         if others and owner is not None:
             owner.emit.call_here(owner.arrived, rank.link, others)
-        return True
+        return any(arrival.message.kind != Kind.BEAT for arrival in arrivals)
 
     def _is_for_pool(self, rank: Rank, arrival: Arrival) -> bool:
         way, message = arrival

@@ -84,10 +84,11 @@ class Agent:
             for arrival in arrivals:
                 if not self._obey(arrival):
                     return
-            moved = self._welcome_guests() or bool(arrivals) or self._link.busy
+            moved = self._welcome_guests() or bool(arrivals) or heard
             if self._deadline is not None and time.monotonic() > self._deadline:
                 self._kill()
-            heard = self._listen(pauses.next(moved=moved or heard, in_use=self._listener is not None))
+            in_use = self._listener is not None
+            heard = self._listen(pauses.next(moved=moved, busy=self._link.busy, in_use=in_use))
 
     # From the client
 
@@ -166,32 +167,36 @@ class Agent:
         return welcomed
 
     def _listen(self, pause: float) -> bool:
-        """Relay what was said within `pause` seconds; return whether there was anything."""
+        """Relay what is said within `pause` seconds; return whether there is more than heartbeats."""
         readers: list[Any] = list(self._lanes.values())
         if self._pidfd >= 0:
             readers.append(self._pidfd)
         writers = [self._lanes[way] for way in self._unsent if way in self._lanes]
         readable, writable, _ = select.select(readers, writers, [], pause)
+        heard = False
         for way, lane in list(self._lanes.items()):
             if lane in writable:
                 self._flush(way, lane)
             if lane in readable and self._lanes.get(way) is lane:
-                self._relay_up(way, lane)
+                heard |= self._relay_up(way, lane)
         if self._pidfd in readable:
             self._supervisor_ended()
-        return bool(readable)
+            heard = True
+        return heard
 
-    def _relay_up(self, way: Way, lane: Channel) -> None:
+    def _relay_up(self, way: Way, lane: Channel) -> bool:
+        """Relay what one process says; return whether there is more than heartbeats."""
         try:
             messages = lane.receive()
         except EOFError:
             self._hang_up(way)
-            return
+            return True
         for message in messages:
             if message.kind == Kind.EXIT:
                 # After all that the worker sent before it died.
                 self._drain(Way.WORKER)
             self._link.post(way, *message)
+        return any(message.kind != Kind.BEAT for message in messages)
 
     def _drain(self, way: Way) -> None:
         lane = self._lanes.get(way)

@@ -7,7 +7,7 @@ import time
 
 __all__ = ["BackOff", "sharpen_sleep"]
 
-_SHORTEST, _LONGEST, _BETWEEN_RUNS = 20e-6, 5e-3, 20e-3
+_SHORTEST, _LONGEST, _BETWEEN_RUNS = 20e-6, 10e-3, 20e-3
 _SHARE = 0.04
 _PR_SET_TIMERSLACK = 29
 
@@ -22,19 +22,23 @@ class BackOff:
     def __init__(self) -> None:
         self._last = time.monotonic()
 
-    def next(self, *, moved: bool, in_use: bool) -> float:
+    def next(self, *, moved: bool, busy: bool, in_use: bool) -> float:
         """Return the seconds to pause.
 
         Parameters
         ----------
         moved
-            Whether something has happened since the last pause.
+            Whether something has happened since the last pause, which a heartbeat is not.
+        busy
+            Whether something is on its way.
         in_use
             Whether somebody may be waiting.
         """
         now = time.monotonic()
         if moved:
             self._last = now
+        if busy:
+            return _SHORTEST
         longest = _LONGEST if in_use else _BETWEEN_RUNS
         return max(_SHORTEST, min(longest, _SHARE * (now - self._last)))
 
