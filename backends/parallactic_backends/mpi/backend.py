@@ -86,8 +86,10 @@ class MpiBackend(Backend):
         self.plane = SharedMemoryPlane()
         self._pool = Pool.of_process()
         self._starts = self._plan(settings)
-        hosts = Counter(start.host for start in self._starts)
-        self._threads = settings.threads or max(1, usable_cores() // max(hosts.values()))
+        places = self._pool.hosts() if self._pool.world_size else [start.host for start in self._starts]
+        self._hosts = Counter(places or [None])
+        crowded = min(max(self._hosts.values()), len(self._starts))
+        self._threads = settings.threads or max(1, usable_cores() // crowded)
         self._workers: list[MpiWorker] = []
 
     def _plan(self, settings: MpiSettings) -> list[Start]:
@@ -167,7 +169,7 @@ class MpiBackend(Backend):
     @property
     def total_memory(self) -> int:
         """Memory of this host, for each host that has workers."""
-        return psutil.virtual_memory().total * len({start.host for start in self._starts})
+        return psutil.virtual_memory().total * len(self._hosts)
 
     def start(self, emit: Emit) -> None:
         """Get a rank for each worker; they report when they are ready."""

@@ -33,6 +33,7 @@ from parallactic_backends.relay.link import Arrival, Link, LinkLost, Order, Repo
 __all__ = ["Owner", "Pool", "Rank", "Start"]
 
 _SPAWN_SECONDS = 30.0
+_HELLO_SECONDS = 5.0
 _LEAVE_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
@@ -139,6 +140,13 @@ class Pool:
         with self._lock:
             return sum(rank.start is None and rank.owner is None and not rank.lost for rank in self._ranks)
 
+    def hosts(self) -> list[str]:
+        """Return the host of each rank of this job that has said hello; waits for those that are late."""
+        end = time.monotonic() + _HELLO_SECONDS
+        while time.monotonic() < end and any(rank.hello is None for rank in list(self._ranks)):
+            time.sleep(1e-3)
+        return [rank.hello.host for rank in list(self._ranks) if rank.start is None and rank.hello]
+
     # For workers
 
     def engage(self, owner: Owner, start: Start) -> None:
@@ -154,10 +162,13 @@ class Pool:
             self._assign(match)
         self._wake.set()
 
-    def give_up(self, owner: Owner) -> None:
-        """Take back a request for a rank."""
+    def give_up(self, owner: Owner, own: Rank | None) -> None:
+        """Take back a request for a rank, and any but `own` that `owner` has been given and has not seen."""
         with self._lock:
             self._waiting = [(who, start) for who, start in self._waiting if who is not owner]
+            unseen = [rank for rank in self._ranks if rank.owner is owner and rank is not own]
+        for rank in unseen:
+            self.release(rank)
 
     def release(self, rank: Rank) -> None:
         """Take back a rank whose agent is idle."""

@@ -123,8 +123,8 @@ class MpiWorker(RelayedWorker):
 
     def wait(self, end: float) -> None:
         """Have the rank's host cleaned until the time `end`, and give the rank back."""
-        self._pool.give_up(self)
         rank, self._rank = self._rank, None
+        self._pool.give_up(self, rank)
         if rank is None:
             return
         idle: threading.Event = rank.idle
