@@ -96,8 +96,13 @@ def find_mpi() -> str:
 
 
 @cache
-def import_mpi() -> Any:
+def import_mpi(*, spawned: bool = False) -> Any:
     """Initialise MPI and return the module ``mpi4py.MPI``.
+
+    Parameters
+    ----------
+    spawned
+        True in a server that a client has spawned.
 
     Raises
     ------
@@ -113,7 +118,7 @@ def import_mpi() -> Any:
         if "mpi4py.MPI" not in sys.modules:
             # `finalize` does that: after the death of a rank it would wait for ever.
             mpi4py.rc.finalize = False
-        with _private_folder(alone=started is None):
+        with _private_folder(alone=started is None, spawned=spawned):
             from mpi4py import MPI
         if flavour(MPI).name != "Open MPI":
             remove_private_folder()  # the others do not know of it
@@ -139,25 +144,30 @@ def finalize(mpi: Any) -> None:
 
 
 @contextlib.contextmanager
-def _private_folder(*, alone: bool) -> Iterator[None]:
+def _private_folder(*, alone: bool, spawned: bool) -> Iterator[None]:
     """Have Open MPI put its shared memory and its own folder into one that is removed at the end.
 
     It leaves both behind for a process that no mpiexec has started, and for all that are killed.
     """
-    if not alone and _SEGMENTS not in os.environ:
-        yield  # a rank of a job, after which mpiexec cleans up
-        return
-    if _SEGMENTS in os.environ:
-        # A spawned server: the folder is the client's.
-        folder = Path(os.environ[_SEGMENTS])
-        if not folder.exists() and folder.name.startswith(f"{_PREFIX}{hostname()}-"):
+    inherited = Path(os.environ.get(_SEGMENTS, ""))
+    if spawned and inherited.name.startswith(_PREFIX):
+        here = inherited.name.startswith(f"{_PREFIX}{hostname()}-")
+        if here and not inherited.exists():
             raise BackendUnavailable("the client has died before this server could join it.")
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not here:
+            inherited.mkdir(mode=0o700, parents=True, exist_ok=True)
+            atexit.register(_remove_own, os.getpid())
     else:
+        if inherited.name.startswith(_PREFIX):
+            # That of a client which has started this process for something else.
+            del os.environ[_SEGMENTS]
+        if not alone or _SEGMENTS in os.environ:
+            yield  # a rank of a job, after which mpiexec cleans up, or what the user has set
+            return
         home = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         os.environ[_SEGMENTS] = tempfile.mkdtemp(prefix=f"{_PREFIX}{hostname()}-", dir=home)
-    # Registered before mpi4py is imported, and thereby called after MPI has ended.
-    atexit.register(_remove_own, os.getpid())
+        # Registered before mpi4py is imported, and thereby called after MPI has ended.
+        atexit.register(_remove_own, os.getpid())
     temporary = os.environ.get("TMPDIR")
     os.environ["TMPDIR"] = os.environ[_SEGMENTS]
     try:
@@ -176,8 +186,10 @@ def _remove_own(owner: int) -> None:
 
 def remove_private_folder() -> None:
     """Remove what Open MPI has put aside for this process and those it spawned on this host."""
-    if folder := os.environ.pop(_SEGMENTS, None):
+    folder = Path(os.environ.get(_SEGMENTS, ""))
+    if folder.name.startswith(_PREFIX):
         shutil.rmtree(folder, ignore_errors=True)
+        os.environ.pop(_SEGMENTS)
 
 
 def _thread_advice() -> str:

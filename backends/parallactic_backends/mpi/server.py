@@ -65,7 +65,7 @@ def serve_world() -> None:
 def main() -> int:
     """Serve as a rank that was spawned."""
     try:
-        mpi = import_mpi()
+        mpi = import_mpi(spawned=True)
     except BackendUnavailable as error:
         sys.stderr.write(f"{error}\n")
         return 1
