@@ -142,8 +142,10 @@ def nap_in_c(seconds: float, started: str = "", ended: str = "") -> str:
 
 def wait_in_c(fifo: str, started: str, ended: str) -> str:
     """Read a FIFO until its writers close it, in a C call that lets other threads run, deaf to exceptions."""
-    announce(started)
-    said = Path(fifo).read_text()
+    with Path(fifo).open() as pipe:
+        # Opened first: without a writer, which may go as soon as this has started, that would wait for ever.
+        announce(started)
+        said = pipe.read()
     announce(ended)
     return said
 
