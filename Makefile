@@ -7,7 +7,8 @@
 .NOTPARALLEL:
 .PHONY: help demo test lint format docs-check setup-demo setup-test clean distclean
 
-BACKENDS ?= serial,multiprocessing
+BACKENDS ?= serial,multiprocessing,mpi
+JOBS ?= 3
 ARGS ?=
 
 PY := .venv/bin/python
@@ -27,7 +28,7 @@ define HELP
 Parallactic: radio-astronomy tasks written once, run on interchangeable backends.
 
   make demo         run the whole recipe on a real and on a simulated observation; images and a report
-  make test         all checks and all tests      BACKENDS=serial,multiprocessing   ARGS="-k flag -x"
+  make test         all checks and all tests      BACKENDS=serial,mpi   JOBS=1   ARGS="-k flag -x"
   make lint         format, lint, types and floors, without the tests
   make format       rewrite the sources in the one format
   make docs-check   links and Python examples of README and docs
@@ -52,7 +53,7 @@ demo: setup-demo
 
 test: lint
 	@echo "== pytest (backends: $(BACKENDS))"
-	@$(TEST_ENV) $(PY) -m pytest $(ARGS)
+	@$(TEST_ENV) $(PY) -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
 
 lint: setup-test
 	@echo "== ruff format --check"
