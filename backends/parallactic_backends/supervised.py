@@ -1,4 +1,4 @@
-"""A worker under its supervisor, as the client sees it, whatever carries the messages.
+"""Workers under their supervisors, as the client sees them, whatever carries the messages.
 
 The protocol is the same on every backend that starts workers of our own: tasks, outcomes, log records on one
 channel (data), heartbeats, kills and exit causes on another (control).
@@ -11,11 +11,14 @@ import json
 import pickle
 import signal
 import sys
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from parallactic.backend import (
+    Backend,
     Broken,
     Emit,
     Finished,
@@ -28,13 +31,13 @@ from parallactic.backend import (
     WorkerDown,
     WorkerUp,
 )
-from parallactic.errors import LossCause
+from parallactic.errors import InvalidSpec, LossCause
 from parallactic.wire.envelopes import Envelope
 from parallactic.wire.framing import Lane, Message
 from parallactic.wire.messages import Kind, Outbox, receive_outcome
 from parallactic.worker.namespace import hostname
 
-__all__ = ["SupervisedWorker", "thread_variables"]
+__all__ = ["SupervisedBackend", "SupervisedWorker", "thread_variables"]
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -253,6 +256,60 @@ class SupervisedWorker(ABC):
             if lane is not None:
                 self.leave(lane)
         self.control = self.data = self._outbox = None
+
+
+_Worker = TypeVar("_Worker", bound=SupervisedWorker)
+
+
+class SupervisedBackend(Backend, Generic[_Worker]):
+    """A backend whose workers are supervised: what is told to them, however they were started.
+
+    A backend fills `workers` in `start`, in the order of their numbers.
+    """
+
+    def __init__(self, settings: Any, context: RunContext) -> None:
+        super().__init__(settings, context)
+        self.workers: list[_Worker] = []
+
+    def launch(self, envelopes: Sequence[Envelope]) -> None:
+        """Send the tasks to their workers, one write for each worker."""
+        touched: dict[int, _Worker] = {}
+        for envelope in envelopes:
+            if envelope.worker is None:
+                raise InvalidSpec(f"task {envelope.task} was launched without a worker.")
+            worker = self.workers[envelope.worker]
+            worker.queue(envelope)
+            touched[envelope.worker] = worker
+        for worker in touched.values():
+            worker.flush()
+
+    def cancel(self, task: int, attempt: int, worker: int | None, *, force: bool) -> None:
+        """Ask the worker to skip a task it has not begun, or kill it."""
+        if worker is None:
+            raise InvalidSpec(f"task {task} has no worker to be cancelled on.")
+        if force:
+            self.workers[worker].kill(task, attempt)
+        else:
+            self.workers[worker].skip(task, attempt)
+
+    def forget(self, key: int) -> None:
+        """Release a value on all workers."""
+        for worker in self.workers:
+            worker.forget(key)
+
+    def stop(self, deadline: float, *, detach: bool = False) -> None:
+        """Ask all workers to go, and kill those that stay."""
+        if detach:
+            raise InvalidSpec(f"backend '{self.name}' cannot detach: its workers end with the client.")
+        end = time.monotonic() + deadline
+        for worker in self.workers:
+            worker.ask_to_stop(deadline)
+        self.close_door()
+        for worker in self.workers:
+            worker.wait(end)
+
+    def close_door(self) -> None:
+        """Let no further worker connect: who is about to finds nobody, and goes too."""
 
 
 def _explain(number: int, code: int, *, oom: bool) -> tuple[LossCause, str]:

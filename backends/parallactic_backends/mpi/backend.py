@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from pydantic import Field
 
 from parallactic.backend import (
     Availability,
-    Backend,
     Capabilities,
     Check,
     Emit,
@@ -29,7 +27,6 @@ from parallactic.backend import (
     usable_cores,
 )
 from parallactic.errors import BackendUnavailable, InvalidSpec
-from parallactic.wire.envelopes import Envelope
 from parallactic.wire.memory import SharedMemoryPlane, raise_open_file_limit
 from parallactic.worker.ranks import launch
 from parallactic_backends.mpi.diagnose import diagnose
@@ -38,6 +35,7 @@ from parallactic_backends.mpi.placement import is_here, place, read_hosts
 from parallactic_backends.mpi.pool import Pool, Start
 from parallactic_backends.mpi.server import serve_world
 from parallactic_backends.mpi.worker import MpiWorker
+from parallactic_backends.supervised import SupervisedBackend
 
 __all__ = ["MpiBackend", "MpiSettings"]
 
@@ -70,8 +68,8 @@ class MpiSettings(Settings):
     )
 
 
-class MpiBackend(Backend):
-    """Workers next to MPI ranks."""
+class MpiBackend(SupervisedBackend[MpiWorker]):
+    """Workers next to MPI ranks; the ranks are kept for the next executor."""
 
     name = "mpi"
     Settings = MpiSettings
@@ -90,7 +88,6 @@ class MpiBackend(Backend):
         self._hosts = Counter(places or [None])
         crowded = min(max(self._hosts.values()), len(self._starts))
         self._threads = settings.threads or max(1, usable_cores() // crowded)
-        self._workers: list[MpiWorker] = []
 
     def _plan(self, settings: MpiSettings) -> list[Start]:
         """Decide how each server would be started, if it must be."""
@@ -175,7 +172,7 @@ class MpiBackend(Backend):
         """Get a rank for each worker; they report when they are ready."""
         raise_open_file_limit()
         for number, start in enumerate(self._starts):
-            self._workers.append(
+            self.workers.append(
                 MpiWorker(
                     number,
                     self._threads,
@@ -187,41 +184,8 @@ class MpiBackend(Backend):
                     variables=self.settings.environment,
                 )
             )
-        for worker in self._workers:
+        for worker in self.workers:
             worker.start()
-
-    def launch(self, envelopes: Sequence[Envelope]) -> None:
-        """Send the tasks to their workers."""
-        for envelope in envelopes:
-            if envelope.worker is None:
-                raise InvalidSpec(f"task {envelope.task} was launched without a worker.")
-            self._workers[envelope.worker].queue(envelope)
-        for number in {envelope.worker or 0 for envelope in envelopes}:
-            self._workers[number].flush()
-
-    def cancel(self, task: int, attempt: int, worker: int | None, *, force: bool) -> None:
-        """Ask the worker to skip a task it has not begun, or kill it."""
-        if worker is None:
-            raise InvalidSpec(f"task {task} has no worker to be cancelled on.")
-        if force:
-            self._workers[worker].kill(task, attempt)
-        else:
-            self._workers[worker].skip(task, attempt)
-
-    def forget(self, key: int) -> None:
-        """Release a value on all workers."""
-        for worker in self._workers:
-            worker.forget(key)
-
-    def stop(self, deadline: float, *, detach: bool = False) -> None:
-        """Ask all workers to go, and kill those that stay; the ranks are kept for the next executor."""
-        if detach:
-            raise InvalidSpec("backend 'mpi' cannot detach: its workers end with the client.")
-        end = time.monotonic() + deadline
-        for worker in self._workers:
-            worker.ask_to_stop(deadline)
-        for worker in self._workers:
-            worker.wait(end)
 
 
 def _command(settings: MpiSettings) -> tuple[str, ...]:
