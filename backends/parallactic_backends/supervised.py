@@ -124,7 +124,8 @@ class SupervisedWorker(ABC):
             "cores": self.threads,
             "path": sys.path,
             "folder": str(Path.cwd()),
-            "log_level": self.context.log_level,
+            "run": self.context.name,
+            "log": self.context.log,
         }
         lane.queue(Kind.WELCOME, pickle.dumps(settings, 5))
         self.attend(lane)

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from parallactic.errors import InvalidSpec, LossCause
 from parallactic.wire.envelopes import Envelope, Outcome
 from parallactic.wire.payload import DataPlane
+from parallactic.worker.records import LogRules
 
 __all__ = [
     "Availability",
@@ -79,6 +80,8 @@ class Capabilities:
         Workers may be on other hosts.
     detach
         Tasks outlive the client.
+    output
+        What C libraries print can reach the client's log: workers have standard streams of their own.
     resources
         The options of a task that this engine understands, besides ``cores``, ``memory`` and ``walltime``.
     """
@@ -91,6 +94,7 @@ class Capabilities:
     shared_memory: bool = False
     several_hosts: bool = False
     detach: bool = False
+    output: bool = False
     resources: frozenset[Literal["gpus", "nodes", "ranks"]] = frozenset()
 
 
@@ -142,15 +146,15 @@ class RunContext:
         The run's secret; empty if the run is insecure.
     key_file
         Where workers read it; an empty string if the run is insecure.
-    log_level
-        Level from which records of workers reach the client.
+    log
+        What becomes of log records, and of what tasks print.
     """
 
     name: str
     run_dir: Path
     key: bytes
     key_file: str
-    log_level: int
+    log: LogRules
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
 """Which backend, with which settings: argument, then environment, then file, then default.
 
 The environment speaks as ``PARALLACTIC_BACKEND``, ``PARALLACTIC_WORKERS`` (any backend) and
-``PARALLACTIC_DASK__SCHEDULER`` (one backend). A file holds::
+``PARALLACTIC_DASK__SCHEDULER`` (one backend); ``PARALLACTIC_LOG``, ``PARALLACTIC_LOG_LEVEL`` and
+``PARALLACTIC_LOG_OUTPUT`` say where log records go. A file holds::
 
     backend = "multiprocessing"
     workers = 4
+    log = "logs/{worker}.log"
 
     [backend.dask]
     scheduler = "tcp://head:8786"
@@ -30,6 +32,7 @@ __all__ = ["DEFAULT_BACKEND", "Configuration", "read_configuration", "validate_s
 
 DEFAULT_BACKEND = "multiprocessing"
 _PREFIX = "PARALLACTIC_"
+_LOG = ("log", "log_level", "log_output")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +49,15 @@ class Configuration:
         Settings for one backend, by its name.
     origin
         Where each setting comes from, for error messages, by ``(backend or "", key)``.
+    log
+        Where log records go: ``log``, ``log_level``, ``log_output``.
     """
 
     backend: str | None = None
     common: Mapping[str, Any] = field(default_factory=dict)
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     origin: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    log: Mapping[str, Any] = field(default_factory=dict)
 
     def settings_for(self, backend: str) -> tuple[dict[str, Any], dict[str, str]]:
         """Return the settings of one backend and where each comes from."""
@@ -97,6 +103,7 @@ def _from_file(path: str | os.PathLike[str] | None) -> Configuration:
     except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
         raise InvalidSpec(f"the configuration file {str(found)!r} cannot be read: {error}.") from error
     choice = content.pop("backend", None)
+    log = {key: content.pop(key) for key in _LOG if key in content}
     own: dict[str, dict[str, Any]] = {}
     if isinstance(choice, dict):
         tables = dict(choice)
@@ -111,7 +118,7 @@ def _from_file(path: str | os.PathLike[str] | None) -> Configuration:
         raise InvalidSpec(f"in {str(found)!r}, backend = {choice!r} must be the name of a backend.")
     origin = {("", key): f"file {found}" for key in content}
     origin |= {(name, key): f"file {found}, [backend.{name}]" for name, table in own.items() for key in table}
-    return Configuration(choice, content, own, origin)
+    return Configuration(choice, content, own, origin, log)
 
 
 def _from_environment(base: Configuration) -> Configuration:
@@ -128,7 +135,8 @@ def _from_environment(base: Configuration) -> Configuration:
         if variable.startswith(_PREFIX) and double:
             own.setdefault(name, {})[key] = value
             origin[name, key] = variable
-    return Configuration(backend, common, own, origin)
+    log = {key: os.environ[_PREFIX + key.upper()] for key in _LOG if os.environ.get(_PREFIX + key.upper())}
+    return Configuration(backend, common, own, origin, {**base.log, **log})
 
 
 def validate_settings(

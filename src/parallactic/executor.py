@@ -16,14 +16,16 @@ from parallactic.backend import Backend, Capabilities
 from parallactic.config import DEFAULT_BACKEND, read_configuration, validate_settings
 from parallactic.dispatch.dispatcher import Dispatcher
 from parallactic.dispatch.foreign import own_future
+from parallactic.dispatch.initializer import initializing
 from parallactic.dispatch.journal import Journal
+from parallactic.dispatch.relay import Relay
 from parallactic.dispatch.task import Role, Task
-from parallactic.dispatch.workers import Worker
 from parallactic.errors import InvalidSpec
 from parallactic.future import Broadcast, Future
+from parallactic.logs import choose_log
 from parallactic.mapping import map_items
 from parallactic.registry import load
-from parallactic.run_folder import RunFolder, at_interpreter_exit, level_number
+from parallactic.run_folder import RunFolder, at_interpreter_exit
 from parallactic.spec import DEFAULT, TaskSpec
 from parallactic.status import Status
 from parallactic.submitter import Submitter
@@ -60,8 +62,14 @@ class Executor(concurrent.futures.Executor):
         the executor is broken.
     max_pending
         Number of unfinished tasks at which `submit` waits. None: no limit.
+    log
+        Where workers' log records go: "client", this process's logging, as without it; a path, one file for
+        all, or with ``{worker}`` in it one for each; "one-file" and "per-worker", the same in `run_dir`;
+        "none".
     log_level
-        Level from which workers' log records reach this process's logging. None: that of the root logger.
+        Level from which they do. None: the levels of this process's loggers; for a file, INFO.
+    log_output
+        True: what tasks and their C libraries print becomes log records as well.
     insecure
         True: run without a key and without authentication.
     config
@@ -89,7 +97,9 @@ class Executor(concurrent.futures.Executor):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         max_pending: int | None = None,
+        log: str | os.PathLike[str] | None = None,
         log_level: int | str | None = None,
+        log_output: bool | None = None,
         insecure: bool = False,
         config: str | os.PathLike[str] | None = None,
         max_workers: int | None = None,
@@ -110,17 +120,20 @@ class Executor(concurrent.futures.Executor):
         if max_pending is not None and max_pending < 1:
             raise InvalidSpec(f"max_pending={max_pending} must be at least 1, or None for no limit.")
         self._name = name or f"run-{next(_runs)}"
+        can = kind.capabilities
+        choice = choose_log(log, log_level, log_output, configuration.log, run_dir, can, chosen)
         folder = RunFolder(run_dir)
-        context = folder.context(self._name, insecure=insecure, log_level=level_number(log_level))
+        context = folder.context(self._name, insecure=insecure, log=choice.rules)
         self._run_dir = folder.path
         try:
             self._backend: Backend = kind(checked, context)
+            relay = Relay(choice, self._name, in_process=not can.isolation)
         except BaseException:
             folder.close(context.key_file)
             raise
         journal = Journal(self._run_dir / "journal.jsonl")
         self._dispatcher = Dispatcher(
-            self._backend, journal, self._name, lambda: folder.close(context.key_file)
+            self._backend, journal, self._name, relay, lambda: folder.close(context.key_file)
         )
         if max_pending is not None:
             self._dispatcher.limit_pending(max_pending)
@@ -128,7 +141,7 @@ class Executor(concurrent.futures.Executor):
         self._lock = threading.Lock()
         self._shut = False
         if initializer is not None:
-            self._dispatcher.fleet.initializer = _initializing(self._dispatcher, initializer, tuple(initargs))
+            self._dispatcher.fleet.initializer = initializing(self._dispatcher, initializer, tuple(initargs))
         self._dispatcher.begin()
         # An executor that nobody holds any more ends after its last task.
         finalizer = weakref.finalize(
@@ -418,29 +431,3 @@ def _same_workers(workers: int | None, max_workers: int | None) -> int | None:
             f"workers={workers} and max_workers={max_workers} are two names of one thing; give one."
         )
     return workers if workers is not None else max_workers
-
-
-def _initializing(
-    dispatcher: Dispatcher, initializer: Callable[..., object], initargs: tuple[Any, ...]
-) -> Callable[[Worker], Task]:
-    function = encode_function(initializer)
-    arguments, _ = encode_arguments(initargs, {}, dispatcher.plane)
-    spec = DEFAULT.updated(name="initializer")
-
-    def make(worker: Worker) -> Task:
-        future = Future(dispatcher, "initializer")
-        # Before every task in the order: a negative number.
-        return Task(
-            -1 - worker.id,
-            "initializer",
-            function,
-            arguments,
-            [],
-            spec,
-            future,
-            worker.id,
-            worker.epoch,
-            Role.INITIALIZER,
-        )
-
-    return make

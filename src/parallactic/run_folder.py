@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import shutil
 import tempfile
@@ -16,8 +15,9 @@ from typing import Protocol
 from parallactic.backend import RunContext
 from parallactic.errors import InvalidSpec
 from parallactic.wire import auth
+from parallactic.worker.records import LogRules
 
-__all__ = ["RunFolder", "at_interpreter_exit", "level_number"]
+__all__ = ["RunFolder", "at_interpreter_exit"]
 
 
 class RunFolder:
@@ -36,7 +36,7 @@ class RunFolder:
         if not os.access(self.path, os.W_OK | os.X_OK):
             raise InvalidSpec(f"run_dir={str(path)!r} cannot be written to.")
 
-    def context(self, name: str, *, insecure: bool, log_level: int) -> RunContext:
+    def context(self, name: str, *, insecure: bool, log: LogRules) -> RunContext:
         """Return what a backend must know, with a new key in a file of its own unless `insecure`."""
         key, key_file = b"", ""
         if not insecure:
@@ -44,7 +44,7 @@ class RunFolder:
             descriptor, key_file = tempfile.mkstemp(prefix="key-", dir=self.path)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(key)
-        return RunContext(name, self.path, key, key_file, log_level)
+        return RunContext(name, self.path, key, key_file, log)
 
     def close(self, key_file: str) -> None:
         """Remove the key, and the folder if it is a temporary one."""
@@ -52,24 +52,6 @@ class RunFolder:
             Path(key_file).unlink(missing_ok=True)
         if not self.kept:
             shutil.rmtree(self.path)
-
-
-def level_number(level: int | str | None) -> int:
-    """Return a level of `logging` as a number; None is that of the root logger.
-
-    Raises
-    ------
-    InvalidSpec
-        If there is no such level.
-    """
-    if level is None:
-        return logging.getLogger().getEffectiveLevel()
-    if isinstance(level, int):
-        return level
-    known = logging.getLevelNamesMapping()
-    if level.upper() not in known:
-        raise InvalidSpec(f"log_level={level!r} is not a level; there are {', '.join(known)}.")
-    return known[level.upper()]
 
 
 class _Closable(Protocol):

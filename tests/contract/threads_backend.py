@@ -69,7 +69,9 @@ class ThreadsBackend(Backend):
         return psutil.virtual_memory().total
 
     def start(self, emit: Emit) -> None:
-        self._threads = [WorkerThread(number, self.plane, emit) for number in range(self._count)]
+        self._threads = [
+            WorkerThread(number, self.plane, emit, self.context.name) for number in range(self._count)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -93,11 +95,12 @@ class ThreadsBackend(Backend):
 class WorkerThread(threading.Thread):
     """Runs what it is handed, in order."""
 
-    def __init__(self, number: int, plane: HeapPlane, emit: Emit) -> None:
+    def __init__(self, number: int, plane: HeapPlane, emit: Emit, run: str) -> None:
         super().__init__(name=f"parallactic-threads-{number}", daemon=True)
         self._number = number
         self._plane = plane
         self._emit = emit
+        self._run = run
         self._functions = FunctionCache()
         self._queue: deque[Envelope] = deque()
         self._changed = threading.Condition()
@@ -133,7 +136,7 @@ class WorkerThread(threading.Thread):
             return envelope
 
     def _begin(self) -> WorkerInfo:
-        info = WorkerInfo(self._number, self._epoch, "threads", usable_cores())
+        info = WorkerInfo(self._number, self._epoch, "threads", usable_cores(), run=self._run)
         current.set(info)
         self._emit(WorkerUp(self._number, self._epoch, hostname(), os.getpid(), info.cores))
         return info

@@ -73,7 +73,7 @@ class MpiBackend(SupervisedBackend[MpiWorker]):
 
     name = "mpi"
     Settings = MpiSettings
-    capabilities = Capabilities(shared_memory=True, several_hosts=True)
+    capabilities = Capabilities(shared_memory=True, several_hosts=True, output=True)
 
     def __init__(self, settings: MpiSettings, context: RunContext) -> None:
         super().__init__(settings, context)

@@ -35,7 +35,7 @@ class MultiprocessingBackend(SupervisedBackend[WorkerProcess]):
 
     name = "multiprocessing"
     Settings = MultiprocessingSettings
-    capabilities = Capabilities(shared_memory=True)
+    capabilities = Capabilities(shared_memory=True, output=True)
 
     def __init__(self, settings: MultiprocessingSettings, context: RunContext) -> None:
         super().__init__(settings, context)

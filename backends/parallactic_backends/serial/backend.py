@@ -91,7 +91,7 @@ class SerialBackend(Backend):
             self._infos.append(self._new_worker(number, 0))
 
     def _new_worker(self, number: int, epoch: int) -> WorkerInfo:
-        info = WorkerInfo(number, epoch, self.name, usable_cores())
+        info = WorkerInfo(number, epoch, self.name, usable_cores(), run=self.context.name)
         self._emit(WorkerUp(number, epoch, hostname(), os.getpid(), info.cores))
         return info
 

@@ -38,7 +38,7 @@ from parallactic.dispatch.fleet import Fleet
 from parallactic.dispatch.journal import Journal
 from parallactic.dispatch.ledger import Ledger
 from parallactic.dispatch.reactor import Reactor
-from parallactic.dispatch.relay import print_lines, relay_record
+from parallactic.dispatch.relay import Relay
 from parallactic.dispatch.scheduler import Scheduler
 from parallactic.dispatch.slots import Slots
 from parallactic.dispatch.snapshot import snapshot
@@ -64,7 +64,9 @@ _DEAF_SECONDS = 0.5
 class Dispatcher(Reactor):
     """Owns every task and worker of one run."""
 
-    def __init__(self, backend: Backend, journal: Journal, name: str, cleanup: Callable[[], None]) -> None:
+    def __init__(
+        self, backend: Backend, journal: Journal, name: str, relay: Relay, cleanup: Callable[[], None]
+    ) -> None:
         super().__init__(f"parallactic-{name}")
         self.name = name
         self.plane = backend.plane
@@ -73,9 +75,8 @@ class Dispatcher(Reactor):
         self.stopped = threading.Event()
         self._inline = backend.capabilities.inline
         self._runner = Callbacks(f"parallactic-{name}-runner")
-        self._backend = backend
-        self._journal = journal
-        self._cleanup = cleanup
+        self._backend, self._journal = backend, journal
+        self._relay, self._cleanup = relay, cleanup
         self._stepping: set[int] = set()
         workers = [Worker(number) for number in range(backend.max_workers)]
         resources = Resources(backend.total_cores, backend.total_memory)
@@ -97,8 +98,8 @@ class Dispatcher(Reactor):
             Lost: self._lost,
             Spared: self.fleet.spared,
             Broken: lambda event: self._break(BackendUnavailable(event.message)),
-            Logged: lambda event: self.callbacks.put(lambda: relay_record(event.record)),
-            Printed: lambda event: self.callbacks.put(lambda: print_lines(event.stream, event.text)),
+            Logged: lambda event: self.callbacks.put(lambda: relay.record(event.record)),
+            Printed: lambda event: self.callbacks.put(lambda: relay.lines(event.stream, event.text)),
         }
 
     # What other threads call
@@ -257,6 +258,7 @@ class Dispatcher(Reactor):
         finally:
             self._journal.note("close", **self._ledger.counts)
             self._journal.close()
+            self.callbacks.put(self._relay.close)  # after the records that wait there
             self._cleanup()
             self.stopped.set()
 

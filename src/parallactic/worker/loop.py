@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import io
-import logging
 import os
 import pickle
 import signal
@@ -20,6 +18,8 @@ from parallactic.wire.memory import SharedMemoryPlane, raise_open_file_limit
 from parallactic.wire.messages import Inbox, Kind, send_outcome
 from parallactic.worker.execute import FunctionCache, execute
 from parallactic.worker.namespace import WorkerInfo, set_process_worker
+from parallactic.worker.output import Output
+from parallactic.worker.records import LogRules, capture_records
 from parallactic.worker.started import StartedPage
 
 __all__ = ["Loop", "die_with_parent"]
@@ -58,8 +58,10 @@ class Loop:
             envelope = self._pending.popleft()
             self._started.write(envelope.task, envelope.attempt)
             outcome = execute(envelope, info, self._plane, self._functions)
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
+            # What it left unfinished is still its own.
+            info.name = envelope.name
+            self._output.task_ended()
+            info.name = ""
             with self._lock:
                 send_outcome(self._channel, outcome)
             self._started.clear()
@@ -79,18 +81,19 @@ class Loop:
             # The client's folder may have been removed since; tasks then see the error where they use it.
             os.chdir(settings["folder"])
         info = WorkerInfo(settings["worker"], settings["epoch"], settings["backend"], settings["cores"])
+        info.run = settings["run"]
         set_process_worker(info)
-        self._capture(settings["log_level"], info)
+        self._capture(settings["log"], info)
         with self._lock:
             self._channel.send(Kind.READY, b"")
         return info, messages[1:]
 
-    def _capture(self, level: int, info: WorkerInfo) -> None:
-        root = logging.getLogger()
-        root.addHandler(_Forward(self._post, info))
-        root.setLevel(level)
-        sys.stdout = _Tee(sys.stdout, self._post, "stdout")
-        sys.stderr = _Tee(sys.stderr, self._post, "stderr")
+    def _capture(self, rules: LogRules, info: WorkerInfo) -> None:
+        forward = capture_records(info, rules, lambda fields: self._post(Kind.LOG, fields))
+        if rules.output:
+            self._output = Output(forward.print, native=True)
+        else:
+            self._output = Output(lambda stream, text: self._post(Kind.OUTPUT, (stream, text)))
 
     def _post(self, kind: Kind, content: Any) -> None:
         with self._lock:
@@ -136,56 +139,3 @@ class Loop:
                 self._pending.remove(envelope)
                 self._post(Kind.SKIPPED, (task, attempt))
                 return
-
-
-class _Forward(logging.Handler):
-    """Send log records to the client, with worker, host and task."""
-
-    def __init__(self, post: Any, info: WorkerInfo) -> None:
-        super().__init__()
-        self._post = post
-        self._info = info
-
-    def emit(self, record: logging.LogRecord) -> None:
-        fields = dict(record.__dict__)
-        fields["msg"], fields["args"] = record.getMessage(), None
-        if record.exc_info:
-            fields["exc_text"] = logging.Formatter().formatException(record.exc_info)
-            fields["exc_info"] = None
-        fields |= {"worker": self._info.id, "host": self._info.host, "task": self._info.name}
-        plain = {key: value for key, value in fields.items() if isinstance(value, str | int | float | None)}
-        self._post(Kind.LOG, plain)
-
-
-class _Tee(io.TextIOBase):
-    """Write to the worker's log and show the same lines to the client."""
-
-    def __init__(self, log: Any, post: Any, stream: str) -> None:
-        self._log = log
-        self._post = post
-        self._stream = stream
-        self._line = ""
-
-    def write(self, text: str) -> int:
-        self._log.write(text)
-        self._line += text
-        done, newline, self._line = self._line.rpartition("\n")
-        if newline:
-            self._post(Kind.OUTPUT, (self._stream, done + newline))
-        return len(text)
-
-    def flush(self) -> None:
-        self._log.flush()
-        if self._line:
-            line, self._line = self._line, ""
-            self._post(Kind.OUTPUT, (self._stream, line))
-
-    def fileno(self) -> int:
-        return int(self._log.fileno())
-
-    def writable(self) -> bool:
-        return True
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return str(self._log.encoding)

@@ -38,6 +38,8 @@ class WorkerInfo:
         Where it runs.
     task, name
         Number and name of the present task; 0 and an empty string between tasks.
+    run
+        Name of the run that it serves.
     """
 
     id: int
@@ -48,6 +50,7 @@ class WorkerInfo:
     pid: int = field(default_factory=os.getpid)
     task: int = 0
     name: str = ""
+    run: str = ""
     variables: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
