@@ -96,5 +96,6 @@ class _Package(ModuleType):
 
 sys.modules[__name__].__class__ = _Package
 
+import_module("parallactic.first_mpi").load_before_casa()
 if import_module("parallactic.worker.ranks").has_company():
     import_module("parallactic.registry").enter()

