@@ -34,6 +34,7 @@ __all__ = [
     "Logged",
     "Lost",
     "Printed",
+    "Returned",
     "RunContext",
     "Settings",
     "Skipped",
@@ -72,8 +73,11 @@ class Capabilities:
         A running task can be stopped even while it is inside a C call.
     inline
         Tasks run on the thread that submits them.
+    queues
+        The engine has a queue of its own: it is handed untargeted tasks ahead of need, without a worker, and
+        says with `Started` which worker has begun one.
     native_dependencies
-        The engine itself waits for the inputs of a task.
+        The engine itself waits for the inputs of a task, if these are results of tasks in its queue.
     shared_memory
         Large objects reach workers by reference.
     several_hosts
@@ -90,6 +94,7 @@ class Capabilities:
     isolation: bool = True
     kills_native_code: bool = True
     inline: bool = False
+    queues: bool = False
     native_dependencies: bool = False
     shared_memory: bool = False
     several_hosts: bool = False
@@ -180,11 +185,11 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The engine has begun an attempt. Not needed where a worker starts what it is handed, in order."""
+    """A worker is about to begin an attempt that was in the engine's queue, and nothing else."""
 
     task: int
     attempt: int
-    worker: int | None = None
+    worker: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +206,15 @@ class Skipped:
 
     task: int
     attempt: int
-    worker: int
+    worker: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The engine gives back an attempt that no worker has begun, and will not begin it."""
+
+    task: int
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +280,7 @@ Event = (
     | Started
     | Finished
     | Skipped
+    | Returned
     | Lost
     | WorkerDown
     | Spared
@@ -371,11 +385,16 @@ class Backend(ABC):
 
     @abstractmethod
     def launch(self, envelopes: Sequence[Envelope]) -> None:
-        """Hand over tasks; a worker runs those addressed to it one at a time, in the order given."""
+        """Hand over tasks; a worker runs those addressed to it one at a time, in the order given.
+
+        An engine with a queue chooses the workers of the others.
+        """
 
     @abstractmethod
     def cancel(self, task: int, attempt: int, worker: int | None, *, force: bool) -> None:
         """Withdraw an attempt that has not begun (`Skipped`); with `force` kill the worker that runs it.
+
+        `worker` is None while the attempt is in the engine's queue.
 
         With `force`, an attempt that has ended meanwhile is `Spared`: the core gives its worker no work
         before it hears that, or `WorkerDown`.

@@ -14,14 +14,14 @@ class Deadlines:
     """The limits of running attempts, the nearest first."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, int, Task]] = []
+        self._heap: list[tuple[float, int, int, float, Task]] = []
 
-    def add(self, task: Task, now: float) -> bool:
-        """Note the limit of an attempt that starts now; return True if it is the nearest of all."""
+    def add(self, task: Task) -> bool:
+        """Note the limit of an attempt that has just started; return True if it is the nearest of all."""
         limits = [limit for limit in (task.spec.timeout, task.spec.walltime) if limit is not None]
         if not limits:
             return False
-        entry = (now + min(limits), task.id, task.attempt, task)
+        entry = (task.since + min(limits), task.id, task.attempt, task.since, task)
         heapq.heappush(self._heap, entry)
         return self._heap[0] is entry
 
@@ -32,12 +32,12 @@ class Deadlines:
 
     def _drop_ended(self) -> None:
         while self._heap:
-            _, _, attempt, task = self._heap[0]
-            if task.state is State.RUNNING and task.attempt == attempt:
+            _, _, attempt, since, task = self._heap[0]
+            if task.state is State.RUNNING and task.attempt == attempt and task.since == since:
                 return
             heapq.heappop(self._heap)
 
     def due(self, now: float) -> Iterator[Task]:
         """Yield the tasks whose attempt has run for too long."""
         while (moment := self.next()) is not None and moment <= now:
-            yield heapq.heappop(self._heap)[3]
+            yield heapq.heappop(self._heap)[4]

@@ -11,6 +11,7 @@ import math
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ from parallactic.backend import (
     Logged,
     Lost,
     Printed,
+    Returned,
     Skipped,
     Spared,
     Started,
@@ -34,6 +36,7 @@ from parallactic.dispatch.admission import Resources
 from parallactic.dispatch.callbacks import Callbacks
 from parallactic.dispatch.deadlines import Deadlines
 from parallactic.dispatch.endings import lost_error, remote_error, state_lost, time_error
+from parallactic.dispatch.engine_queue import EngineQueue
 from parallactic.dispatch.fleet import Fleet
 from parallactic.dispatch.journal import Journal
 from parallactic.dispatch.ledger import Ledger
@@ -48,7 +51,7 @@ from parallactic.errors import BackendUnavailable
 from parallactic.future import Future
 from parallactic.status import Status
 from parallactic.wire.codec import decode
-from parallactic.wire.envelopes import Envelope, Stats
+from parallactic.wire.envelopes import Awaited, Envelope, Stats
 from parallactic.wire.payload import Input, Payload
 from parallactic.wire.ref import next_key
 from parallactic.worker.namespace import hostname
@@ -80,10 +83,13 @@ class Dispatcher(Reactor):
         self._stepping: set[int] = set()
         workers = [Worker(number) for number in range(backend.max_workers)]
         resources = Resources(backend.total_cores, backend.total_memory)
-        self._scheduler = Scheduler(workers, resources, self._launch)
+        self._engine = EngineQueue(workers, resources, self._hand_over, self._recall)
+        queues = backend.capabilities.queues
+        self._scheduler = Scheduler(workers, resources, self._launch, self._engine if queues else None)
         self._ledger = Ledger(self._scheduler, journal)
         self.fleet = Fleet(workers, self._scheduler, self._ledger, journal, self)
         self._batch: list[Envelope] = []
+        self._handed: deque[Task] = deque()
         self._deadlines = Deadlines()
         self._next_tick = 0.0
         self._closing = False
@@ -93,6 +99,7 @@ class Dispatcher(Reactor):
             Started: self._started,
             Heartbeat: self.fleet.heartbeat,
             Skipped: self._skipped,
+            Returned: self._returned,
             WorkerUp: self.fleet.up,
             WorkerDown: self._worker_down,
             Lost: self._lost,
@@ -212,6 +219,7 @@ class Dispatcher(Reactor):
             self._next_tick = now + _TICK_SECONDS
             self.fleet.look_for_silent(now)
         self._scheduler.assign()
+        self._hand_over_followers()
         batch, self._batch = self._batch, []
         if batch:
             self._backend.launch(batch)
@@ -283,6 +291,8 @@ class Dispatcher(Reactor):
                 continue
             if task.sources and not self._ledger.await_inputs(task):
                 continue
+            if task.waiting and self._can_follow(task) and self._engine.follow(task):
+                continue
             if task.target is not None and self._is_stranded(task, self.fleet.workers[task.target]):
                 continue
             self._scheduler.queue(task)
@@ -309,18 +319,76 @@ class Dispatcher(Reactor):
         self._journal.launched(task.id, task.attempt, worker.id)
         return True
 
+    def _hand_over(self, task: Task) -> bool:
+        """Put a task into the engine's queue."""
+        waits = task.waiting > 0
+        if not (waits or task.future.running() or task.future.set_running_or_notify_cancel()):
+            self._ledger.end(task, "cancelled")
+            return False
+        task.attempt += 1
+        task.overtime, task.since = False, 0.0
+        if not waits:
+            task.state = State.RUNNING
+        awaited = []
+        for index, source in enumerate(task.sources):
+            if type(source) is not Input and not source.done():
+                holder = self._ledger.tasks[source.task]
+                awaited.append(Awaited(index, holder.id, holder.attempt))
+        self._batch.append(task.envelope(None, task.spec.cores or 0, tuple(awaited)))
+        self._journal.launched(task.id, task.attempt, None)
+        self._handed.append(task)
+        return True
+
+    def _hand_over_followers(self) -> None:
+        """Let the engine itself wait for the inputs of a task, where it holds them all."""
+        while self._handed:
+            for follower in self._ledger.followers(self._handed.popleft()):
+                if not follower.handed and self._can_follow(follower):
+                    self._engine.follow(follower)
+
+    def _can_follow(self, task: Task) -> bool:
+        """Tell whether the engine can wait for the inputs of a task.
+
+        A task that follows one that fails cannot be saved by running that again.
+        """
+        if task.state is not State.HELD or task.target is not None or task.spec.retries:
+            return False
+        if not self._backend.capabilities.native_dependencies:
+            return False
+        return all(
+            type(source) is Input or source.done() or self._in_engine(source) for source in task.sources
+        )
+
+    def _in_engine(self, source: Future) -> bool:
+        holder = self._ledger.tasks.get(source.task)
+        if holder is None or holder.future is not source or holder.spec.retries or holder.target is not None:
+            return False
+        return holder.handed or holder.state is State.RUNNING
+
+    def _recall(self, task: Task) -> None:
+        self._backend.cancel(task.id, task.attempt, None, force=False)
+
     def _begins(self, task: Task) -> None:
         """Start the clock of an attempt that is now at the head of its worker."""
         task.since = time.monotonic()
-        if self._deadlines.add(task, task.since) and threading.current_thread() is not self.thread:
+        if self._deadlines.add(task) and threading.current_thread() is not self.thread:
             self.wake()
 
     # What the backend reports
 
     def _started(self, event: Started) -> None:
-        task = self._ledger.tasks.get(event.task)
-        if task is not None and task.attempt == event.attempt:
-            self._begins(task)
+        worker = self.fleet.workers[event.worker]
+        task = self._engine.began(event.task, event.attempt, worker)
+        if task is None:
+            return
+        for waits in list(worker.inflight)[1:2]:
+            waits.since = 0.0
+        if task.state is not State.RUNNING and task.state is not State.DONE:
+            task.future.set_running_or_notify_cancel()
+            task.state = State.RUNNING
+        self._begins(task)
+        if task.doomed:
+            self._kill(task, worker)
 
     def _finished(self, event: Finished) -> None:
         outcome = event.outcome
@@ -329,6 +397,8 @@ class Dispatcher(Reactor):
         if task is None:
             return
         worker.done += 1
+        if task.target is None:
+            self._engine.took(outcome.stats.wall)
         if task.state is State.DONE:
             return
         limits = [limit for limit in (task.spec.timeout, task.spec.walltime) if limit is not None]
@@ -352,9 +422,16 @@ class Dispatcher(Reactor):
         return task
 
     def _skipped(self, event: Skipped) -> None:
+        if event.worker is None:
+            return  # it was withdrawn from the engine, and has ended
         task = self._leave(self.fleet.workers[event.worker], event.task, event.attempt)
         if task is not None and task.state is not State.DONE:
             self._ledger.end(task, "cancelled")
+
+    def _returned(self, event: Returned) -> None:
+        task = self._engine.give_back(event.task, event.attempt)
+        if task is not None:
+            self._ledger.back_to_queue(task)
 
     def _worker_down(self, event: WorkerDown) -> None:
         worker = self.fleet.workers[event.worker]
@@ -366,6 +443,9 @@ class Dispatcher(Reactor):
     def _lost(self, event: Lost) -> None:
         task = self._ledger.tasks.get(event.task)
         if task is None or task.attempt != event.attempt:
+            return
+        if self._engine.give_back(event.task, event.attempt) is not None:
+            self._attempt_failed(task, lost_error(task, None, event), None, None)
             return
         for worker in self.fleet.workers:
             if task in worker.inflight:
@@ -386,17 +466,19 @@ class Dispatcher(Reactor):
         entry = Input(payload, next_key(), self.release) if payload.block is not None else None
         self._ledger.succeed(task, payload, entry, worker, stats)
 
-    def _attempt_failed(self, task: Task, error: BaseException, worker: Worker, stats: Stats | None) -> None:
-        if task.role is Role.INITIALIZER:
+    def _attempt_failed(
+        self, task: Task, error: BaseException, worker: Worker | None, stats: Stats | None
+    ) -> None:
+        if worker is not None and task.role is Role.INITIALIZER:
             problem = BackendUnavailable(f"the initializer failed on worker {worker.id}: {error!r}.")
             problem.__cause__ = error
             self._break(problem)
             return
-        if task.role is Role.REPLAY:
+        if worker is not None and task.role is Role.REPLAY:
             self.fleet.replay_failed(task, error, worker)
             return
         task.failures += 1
-        stays = task.target is None or worker.up or worker.keeps_state
+        stays = task.target is None or worker is None or worker.up or worker.keeps_state
         if task.failures > task.spec.retries or task.doomed or not stays or self.broken:
             self._ledger.fail(task, error, worker, stats)
             return
@@ -409,13 +491,13 @@ class Dispatcher(Reactor):
         running = task.state is State.RUNNING
         if not running:
             future.set_running_or_notify_cancel()
+        task.doomed |= force
         self._ledger.end(task, "cancelled")
         self._ledger.notify(future)
         if force and running:
             worker = next((worker for worker in self.fleet.workers if task in worker.inflight), None)
             if worker is None:
                 return
-            task.doomed = True
             if task is worker.inflight[0]:
                 self._kill(task, worker)
             else:

@@ -29,7 +29,9 @@ class RemoteTraceback(ParallacticError):
         return f"\n{self.args[0]}"
 
 
-def _note(task: Task, worker: Worker) -> str:
+def _note(task: Task, worker: Worker | None) -> str:
+    if worker is None:
+        return f"task {task.name} (number {task.id}, attempt {task.attempt}), which no worker had begun"
     log = f", log {worker.log}" if worker.log else ""
     place = f"worker {worker.id}, host {worker.host}{log}"
     return f"task {task.name} (number {task.id}, attempt {task.attempt}) on {place}"
@@ -57,10 +59,11 @@ def unpack_failure(payload: Payload, name: str) -> BaseException:
     return error
 
 
-def lost_error(task: Task, worker: Worker, event: WorkerDown | Lost) -> WorkerLost:
+def lost_error(task: Task, worker: Worker | None, event: WorkerDown | Lost) -> WorkerLost:
     """Return what a task ends with whose worker died."""
+    stood = "was running" if worker is not None else "was waiting"
     error = WorkerLost(
-        f"task {task.name} was running when {event.message}", cause=event.cause, log_tail=event.log_tail
+        f"task {task.name} {stood} when {event.message}", cause=event.cause, log_tail=event.log_tail
     )
     error.add_note(_note(task, worker))
     return error

@@ -50,6 +50,8 @@ class Fleet:
 
     def up(self, event: WorkerUp) -> None:
         """Take a worker into service, after the initializer and the setups it must begin with."""
+        while event.worker >= len(self.workers):
+            self.workers.append(Worker(len(self.workers)))
         worker = self.workers[event.worker]
         worker.epoch, worker.up, worker.responsive, worker.killing = event.epoch, True, True, False
         worker.host, worker.pid, worker.cores, worker.log = event.host, event.pid, event.cores, event.log

@@ -55,6 +55,10 @@ class Ledger:
                 return False
         return True
 
+    def followers(self, task: Task) -> list[Task]:
+        """Return the tasks that wait for the result of this one."""
+        return self._waiting_for.get(task.future, [])
+
     def notify(self, future: Future) -> None:
         """Tell the tasks that wait for a future that it is done."""
         if not self._waiting_for:
@@ -66,7 +70,7 @@ class Ledger:
                 self.fail(task, error)
                 continue
             task.waiting -= 1
-            if not task.waiting:
+            if not task.waiting and task.state is State.HELD:
                 task.state = State.QUEUED
                 self._scheduler.inputs_arrived(task)
 
@@ -108,6 +112,8 @@ class Ledger:
             return
         task.state = State.DONE
         self.tasks.pop(task.id, None)
+        if task.handed:
+            self._scheduler.withdraw(task)
         if task.role is Role.CALL or task.role is Role.SETUP:
             self.counts[state] += 1
             if self.slots is not None:
@@ -119,7 +125,7 @@ class Ledger:
         task.state = State.DONE
         self.tasks.pop(task.id, None)
 
-    def retry(self, task: Task, worker: Worker, stats: Stats | None, error: BaseException) -> None:
+    def retry(self, task: Task, worker: Worker | None, stats: Stats | None, error: BaseException) -> None:
         """Put a task whose attempt has failed back to the front."""
         self.counts["retried"] += 1
         self._record(task, "retry", worker, stats, error)
@@ -128,7 +134,7 @@ class Ledger:
     def back_to_queue(self, task: Task) -> None:
         """Put an attempt back to the front, to be launched again."""
         if task.state is not State.DONE:
-            task.state = State.QUEUED
+            task.state = State.HELD if task.waiting else State.QUEUED
             self._scheduler.queue(task, front=True)
 
     def _record(

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 from parallactic.dispatch.admission import Resources
+from parallactic.dispatch.engine_queue import EngineQueue
 from parallactic.dispatch.task import Role, State, Task
 from parallactic.dispatch.workers import Worker
 
@@ -31,14 +32,21 @@ class Scheduler:
         What running tasks may use together.
     launch
         Called with each task and the worker it goes to; returns False if the task was cancelled meanwhile.
+    engine
+        Where untargeted tasks go if the engine itself chooses their workers.
     """
 
     def __init__(
-        self, workers: list[Worker], resources: Resources, launch: Callable[[Task, Worker], bool]
+        self,
+        workers: list[Worker],
+        resources: Resources,
+        launch: Callable[[Task, Worker], bool],
+        engine: EngineQueue | None = None,
     ) -> None:
         self._workers = workers
         self._resources = resources
         self._launch = launch
+        self._engine = engine
         self._ready: deque[Task] = deque()
         self._idle: dict[int, Worker] = {}
         self._lanes: set[Worker] = set()
@@ -55,6 +63,8 @@ class Scheduler:
 
     def inputs_arrived(self, task: Task) -> None:
         """Learn that a task need no longer wait."""
+        if task.handed:
+            return
         if task.target is None:
             self._ready.append(task)
         else:
@@ -73,6 +83,15 @@ class Scheduler:
 
     def assign(self) -> None:
         """Launch whatever can be launched."""
+        if self._engine is not None:
+            self._engine.fill(self._ready)
+        else:
+            self._assign_to_idle()
+        if self._lanes:
+            for worker in list(self._lanes):
+                self._fill(worker)
+
+    def _assign_to_idle(self) -> None:
         ready, idle = self._ready, self._idle
         while ready and idle:
             task = ready[0]
@@ -84,9 +103,6 @@ class Scheduler:
                 break
             ready.popleft()
             self._start(task, worker)
-        if self._lanes:
-            for worker in list(self._lanes):
-                self._fill(worker)
 
     def _choose(self, task: Task) -> Worker | None:
         """Return an idle worker that has nothing older to do."""
@@ -145,7 +161,7 @@ class Scheduler:
             return None, False
         was_head = task is inflight[0]
         inflight.remove(task)
-        self._resources.give_back(task, worker.cores)
+        self._left(task, worker)
         self.available(worker)
         return task, was_head and bool(inflight)
 
@@ -155,5 +171,16 @@ class Scheduler:
         inflight = list(worker.inflight)
         worker.inflight.clear()
         for task in inflight:
-            self._resources.give_back(task, worker.cores)
+            self._left(task, worker)
         return inflight
+
+    def _left(self, task: Task, worker: Worker) -> None:
+        if self._engine is not None and task.target is None:
+            self._engine.left(task)
+        else:
+            self._resources.give_back(task, worker.cores)
+
+    def withdraw(self, task: Task) -> None:
+        """Learn that nobody wants a task any more that the engine holds."""
+        if self._engine is not None:
+            self._engine.withdraw(task)

@@ -8,7 +8,7 @@ from typing import Any
 from parallactic.future import Future
 from parallactic.spec import TaskSpec
 from parallactic.wire.codec import Function
-from parallactic.wire.envelopes import Envelope
+from parallactic.wire.envelopes import Awaited, Envelope
 from parallactic.wire.payload import Input, Payload
 
 __all__ = ["Role", "State", "Task"]
@@ -40,8 +40,8 @@ class Task:
     """One task from submit to its end. Owned by the dispatcher's thread."""
 
     __slots__ = (
-        "arguments", "attempt", "doomed", "epoch", "failures", "function", "future", "id", "name", "overtime",
-        "role", "since", "sources", "spec", "state", "target", "waiting",
+        "arguments", "attempt", "doomed", "epoch", "failures", "function", "future", "handed", "id", "name",
+        "overtime", "role", "since", "sources", "spec", "state", "target", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -71,16 +71,36 @@ class Task:
         self.waiting = 0
         self.attempt = 0
         self.failures = 0
+        self.handed = False
+        """Whether the attempt is in the engine's own queue, and no worker has begun it."""
         self.doomed = False
         self.overtime = False
         self.since = 0.0
 
-    def envelope(self, worker: int, cores: int) -> Envelope:
-        """Return the task as it goes to a worker."""
+    def envelope(self, worker: int | None, cores: int, awaited: tuple[Awaited, ...] = ()) -> Envelope:
+        """Return the task as it goes to a worker, or with None to the engine's queue."""
         sources = self.sources
         inputs: tuple[Input, ...] = ()
         if sources:
-            inputs = tuple([s if type(s) is Input else s.as_input() for s in sources])
+            missing = {entry.index for entry in awaited}
+            inputs = tuple(
+                [
+                    s if type(s) is Input else _EMPTY if index in missing else s.as_input()
+                    for index, s in enumerate(sources)
+                ]
+            )
         return Envelope(
-            self.id, self.attempt, self.name, self.function, self.arguments, inputs, cores, worker, self.spec
+            self.id,
+            self.attempt,
+            self.name,
+            self.function,
+            self.arguments,
+            inputs,
+            cores,
+            worker,
+            self.spec,
+            awaited,
         )
+
+
+_EMPTY = Input(Payload(b""))

@@ -9,7 +9,16 @@ from parallactic.spec import DEFAULT, TaskSpec
 from parallactic.wire.codec import Function
 from parallactic.wire.payload import Input, Payload
 
-__all__ = ["Envelope", "Outcome", "Stats"]
+__all__ = ["Awaited", "Envelope", "Outcome", "Stats"]
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """An input that is not there yet: number `index` is the result of an attempt that the engine holds."""
+
+    index: int
+    task: int
+    attempt: int
 
 
 @dataclass(slots=True)
@@ -31,11 +40,13 @@ class Envelope:
     inputs
         Values that the arguments refer to by position.
     cores
-        Threads that the task may use.
+        Threads that the task may use; 0 for those that its worker has.
     worker
         Number of the worker it goes to; None lets the engine choose.
     spec
         What was asked for it.
+    awaited
+        Which of the inputs are empty so far: the engine puts results in their places.
     """
 
     task: int
@@ -47,6 +58,7 @@ class Envelope:
     cores: int = 1
     worker: int | None = None
     spec: TaskSpec = DEFAULT
+    awaited: tuple[Awaited, ...] = ()
 
 
 @dataclass(slots=True)

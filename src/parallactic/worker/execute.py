@@ -136,7 +136,7 @@ def encode_failure(error: BaseException, name: str) -> Payload:
 def _raised_threads(info: WorkerInfo, cores: int) -> Callable[[], None] | None:
     """Let libraries use `cores` threads for one task; return what restores the limit, if it changes."""
     before = info.cores
-    if cores == before:
+    if cores in (0, before):
         return None
     from threadpoolctl import threadpool_limits
 
