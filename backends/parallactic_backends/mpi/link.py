@@ -8,7 +8,6 @@ descriptor, and is copied by nobody; between hosts it goes as bytes.
 from __future__ import annotations
 
 import logging
-import mmap
 import os
 import pickle
 import threading
@@ -18,6 +17,7 @@ from typing import Any
 
 from parallactic.wire.framing import Message
 from parallactic.wire.payload import Buffer
+from parallactic_backends.relay.descriptors import contents, memory_of, open_of
 from parallactic_backends.relay.link import Arrival, LinkLost, Way
 
 __all__ = ["MpiLink"]
@@ -134,7 +134,7 @@ class MpiLink:
                     self._lent.append(fd)
                 else:
                     blocks.append(os.fstat(fd).st_size)
-                    bodies.append(_contents(fd))
+                    bodies.append(contents(fd))
                     os.close(fd)
             entries.append((way, kind, control, inline, names, blocks))
         self._post(pickle.dumps(entries, 5), _HEAD)
@@ -195,20 +195,14 @@ class MpiLink:
                     os.close(self._lent.popleft())
                 continue
             buffers = tuple(next(bodies) if isinstance(part, int) else bytearray(part) for part in inline)
-            fds = [self._open(pid, fd) for pid, fd in names]
+            fds = [open_of(pid, fd) for pid, fd in names]
             taken += len(names)
-            fds += [_memory(next(bodies)) for _ in blocks]
+            fds += [memory_of(next(bodies)) for _ in blocks]
             arrivals.append(Arrival(Way(way), Message(kind, control, buffers, tuple(fds))))
         if taken:
             self.post(_LINK, _TAKEN, str(taken).encode())
         self._entries, self._bodies = [], []
         return arrivals
-
-    def _open(self, pid: int, fd: int) -> int:
-        try:
-            return os.open(f"/proc/{pid}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise LinkLost(f"process {pid} died before its shared memory was taken over.") from error
 
     def close(self) -> None:
         """Give up, from any thread: close every descriptor that is held for the other end, or will be."""
@@ -219,16 +213,3 @@ class MpiLink:
             while self._out:
                 for fd in self._out.popleft()[4]:
                     os.close(fd)
-
-
-def _contents(fd: int) -> Buffer:
-    size = os.fstat(fd).st_size
-    return memoryview(mmap.mmap(fd, size, access=mmap.ACCESS_READ)) if size else b""
-
-
-def _memory(body: bytearray) -> int:
-    fd = os.memfd_create("parallactic", os.MFD_CLOEXEC)
-    view = memoryview(body)
-    while view:
-        view = view[os.write(fd, view) :]
-    return fd

@@ -14,9 +14,9 @@ from typing import Any
 from parallactic.errors import BackendUnavailable
 from parallactic_backends.mpi.launch import finalize, import_mpi, remove_private_folder
 from parallactic_backends.mpi.link import MpiLink
-from parallactic_backends.relay.agent import Agent
 from parallactic_backends.relay.hello import Hello, Probe
 from parallactic_backends.relay.link import LinkLost, Report, Way
+from parallactic_backends.relay.polling import serve
 
 __all__ = ["main", "serve_world"]
 
@@ -36,7 +36,7 @@ def _serve(mpi: Any, comm: Any) -> bool:
     probe = Probe()
     link.post(Way.AGENT, Report.HELLO, Hello.own(probe).encode())
     try:
-        in_order = Agent(link).serve()
+        in_order = serve(link)
     except LinkLost:
         # MPI cannot end in good order without the client.
         remove_private_folder()

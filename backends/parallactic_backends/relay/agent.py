@@ -9,13 +9,11 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import select
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
-from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +23,8 @@ from parallactic.wire.listener import Listener
 from parallactic.wire.messages import Kind
 from parallactic.worker.launch import start_supervisor
 from parallactic.worker.supervisor import tail
-from parallactic_backends.relay.backoff import BackOff, sharpen_sleep
 from parallactic_backends.relay.link import Arrival, Link, Order, Report, Way
+from parallactic_backends.relay.watch import Watch
 
 __all__ = ["Agent"]
 
@@ -38,72 +36,49 @@ class Agent:
     ----------
     link
         This end of the connection to the client.
+    watch
+        Waits for what the supervisor and the worker say.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, watch: Watch) -> None:
+        self.bereft = False
+        """Whether the client said that a part of the whole is lost."""
+
         self._link = link
+        self._watch = watch
         self._folder: Path | None = None
         self._listener: Listener | None = None
-        self._guests: deque[tuple[socket.socket, Hello]] = deque()
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._pidfd = -1
         self._log = ""
         self._lanes: dict[Way, Channel] = {}
         self._unsent: dict[Way, list[int]] = {}
         self._deadline: float | None = None
-        self._bereft = False
 
-    def serve(self) -> bool:
-        """Serve until the client says goodbye.
+    @property
+    def in_use(self) -> bool:
+        """Whether a run has workers here, and somebody may be waiting."""
+        return self._listener is not None
 
-        Returns
-        -------
-        bool
-            Whether the client said that all is in order.
-
-        Raises
-        ------
-        LinkLost
-            If the client is gone.
-        """
-        try:
-            self._serve_orders()
-        finally:
-            self._end_run()
-        self._link.post(Way.AGENT, Report.LEFT)
-        while self._link.busy:
-            self._link.progress()
-        return not self._bereft
-
-    def _serve_orders(self) -> None:
-        """Serve until the client says goodbye."""
-        pauses, heard = BackOff(), False
-        sharpen_sleep()
-        while True:
-            arrivals = self._link.progress()
-            for arrival in arrivals:
-                if not self._obey(arrival):
-                    return
-            moved = self._welcome_guests() or bool(arrivals) or heard
-            if self._deadline is not None and time.monotonic() > self._deadline:
-                self._kill()
-            in_use = self._listener is not None
-            heard = self._listen(pauses.next(moved=moved, busy=self._link.busy, in_use=in_use))
+    def look_at_clock(self) -> None:
+        """Kill what has not ended when its time was up."""
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            self._kill()
 
     # From the client
 
-    def _obey(self, arrival: Arrival) -> bool:
+    def obey(self, arrival: Arrival) -> bool:
         """Do what the client asks; return False when it is time to go."""
         way, message = arrival
         if way is not Way.AGENT:
-            self._relay_down(way, message)
+            self.relay_down(way, message)
         elif message.kind == Order.START:
             self._start(pickle.loads(message.control))
         elif message.kind == Order.END:
             seconds, welcomed = json.loads(message.control)
             self._end(seconds, worker_knows=welcomed)
         elif message.kind == Order.LEAVE:
-            self._bereft = json.loads(message.control)
+            self.bereft = json.loads(message.control)
             return False
         return True
 
@@ -115,7 +90,9 @@ class Agent:
             if orders["key"]:
                 key_file.touch(mode=0o600)
                 key_file.write_bytes(orders["key"])
-            self._listener = Listener(orders["key"], lambda sock, hello: self._guests.append((sock, hello)))
+            self._listener = Listener(
+                orders["key"], lambda sock, hello: self._watch.soon(lambda: self._welcome(sock, hello))
+            )
             self._listener.start()
             folders = str(self._folder), str(Path(self._listener.address).parent)
             self._link.post(Way.AGENT, Report.FOLDERS, json.dumps(folders).encode())
@@ -132,8 +109,10 @@ class Agent:
             dict(os.environ) | orders["environment"],
         )
         self._pidfd = os.pidfd_open(self._supervisor.pid)
+        self._watch.readable(self._pidfd, self._supervisor_ended)
 
-    def _relay_down(self, way: Way, message: Message) -> None:
+    def relay_down(self, way: Way, message: Message) -> None:
+        """Hand a message to the supervisor or to the worker; what comes too late for it is dropped."""
         lane = self._lanes.get(way)
         if lane is None:
             _close(message.fds)
@@ -149,72 +128,59 @@ class Agent:
             done = True  # it is dead, and its supervisor or the end of that will say why
         if done:
             _close(self._unsent.pop(way, ()))
+            self._watch.writable(lane, None)
         else:
             self._unsent.setdefault(way, [])
+            self._watch.writable(lane, lambda: self._flush(way, lane))
 
     # From the supervisor and the worker
 
-    def _welcome_guests(self) -> bool:
-        welcomed = False
-        while self._guests and self._listener is not None:
-            sock, hello = self._guests.popleft()
-            self._listener.taken(sock)
-            way = Way.SUPERVISOR if hello.role == ROLE_SUPERVISOR else Way.WORKER
-            self._lanes[way] = Channel(sock)
-            report = Report.SUPERVISOR_UP if way is Way.SUPERVISOR else Report.WORKER_UP
-            self._link.post(Way.AGENT, report, json.dumps((hello.epoch, hello.pid)).encode())
-            welcomed = True
-        return welcomed
-
-    def _listen(self, pause: float) -> bool:
-        """Relay what is said within `pause` seconds; return whether there is more than heartbeats."""
-        readers: list[Any] = list(self._lanes.values())
-        if self._pidfd >= 0:
-            readers.append(self._pidfd)
-        writers = [self._lanes[way] for way in self._unsent if way in self._lanes]
-        readable, writable, _ = select.select(readers, writers, [], pause)
-        heard = False
-        for way, lane in list(self._lanes.items()):
-            if lane in writable:
-                self._flush(way, lane)
-            if lane in readable and self._lanes.get(way) is lane:
-                heard |= self._relay_up(way, lane)
-        if self._pidfd in readable:
-            self._supervisor_ended()
-            heard = True
-        return heard
+    def _welcome(self, sock: socket.socket, hello: Hello) -> None:
+        if self._listener is None:
+            return
+        self._listener.taken(sock)
+        way = Way.SUPERVISOR if hello.role == ROLE_SUPERVISOR else Way.WORKER
+        lane = self._lanes[way] = Channel(sock)
+        self._watch.readable(lane, lambda: self._relay_up(way, lane))
+        report = Report.SUPERVISOR_UP if way is Way.SUPERVISOR else Report.WORKER_UP
+        self._link.post(Way.AGENT, report, json.dumps((hello.epoch, hello.pid)).encode())
 
     def _relay_up(self, way: Way, lane: Channel) -> bool:
         """Relay what one process says; return whether there is more than heartbeats."""
         try:
             messages = lane.receive()
         except EOFError:
-            self._hang_up(way)
+            self.hang_up(way)
             return True
         for message in messages:
             if message.kind == Kind.EXIT:
                 # After all that the worker sent before it died.
                 self._drain(Way.WORKER)
-            self._link.post(way, *message)
+            self.post_up(way, message)
         return any(message.kind != Kind.BEAT for message in messages)
+
+    def post_up(self, way: Way, message: Message) -> None:
+        """Relay a message to the client."""
+        self._link.post(way, *message)
 
     def _drain(self, way: Way) -> None:
         lane = self._lanes.get(way)
         if lane is not None:
             for message in lane.drain():
-                self._link.post(way, *message)
-            self._hang_up(way)
+                self.post_up(way, message)
+            self.hang_up(way)
 
-    def _hang_up(self, way: Way) -> None:
+    def hang_up(self, way: Way) -> None:
+        """Close the connection to the supervisor or to the worker."""
         lane = self._lanes.pop(way, None)
         if lane is not None:
+            self._watch.forget(lane)
             lane.close()
         _close(self._unsent.pop(way, ()))
 
-    def _supervisor_ended(self) -> None:
+    def _supervisor_ended(self) -> bool:
         assert self._supervisor is not None
-        os.close(self._pidfd)
-        self._pidfd = -1
+        self._close_pidfd()
         code = self._supervisor.wait()
         self._supervisor = None
         lane = self._lanes.get(Way.SUPERVISOR)
@@ -223,13 +189,20 @@ class Agent:
             last = lane.drain()
             self._drain(Way.WORKER)
             for message in last:
-                self._link.post(Way.SUPERVISOR, *message)
-            self._hang_up(Way.SUPERVISOR)
+                self.post_up(Way.SUPERVISOR, message)
+            self.hang_up(Way.SUPERVISOR)
         self._drain(Way.WORKER)
         if self._deadline is not None:
             self._finish()
         else:
             self._link.post(Way.AGENT, Report.GONE, json.dumps((code, tail(self._log))).encode())
+        return True
+
+    def _close_pidfd(self) -> None:
+        if self._pidfd >= 0:
+            self._watch.forget(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
 
     # The end of a run
 
@@ -237,7 +210,7 @@ class Agent:
         self._deadline = time.monotonic() + seconds
         if not worker_knows:
             # The client has not spoken to it, and will not: it must find nobody.
-            self._hang_up(Way.WORKER)
+            self.hang_up(Way.WORKER)
             self._close_listener()
         if self._supervisor is None:
             self._finish()
@@ -246,7 +219,6 @@ class Agent:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-        self._guests.clear()
 
     def _kill(self) -> None:
         if self._supervisor is not None:
@@ -255,20 +227,19 @@ class Agent:
         self._deadline = float("inf")
 
     def _finish(self) -> None:
-        self._end_run()
+        self.end_run()
         self._link.post(Way.AGENT, Report.IDLE)
 
-    def _end_run(self) -> None:
+    def end_run(self) -> None:
+        """End every process of the run at once, and remove its files."""
         self._deadline = None
         if self._supervisor is not None:
             self._supervisor.kill()
             self._supervisor.wait()
             self._supervisor = None
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
+        self._close_pidfd()
         for way in list(self._lanes):
-            self._hang_up(way)
+            self.hang_up(way)
         self._close_listener()
         if self._folder is not None:
             shutil.rmtree(self._folder)
