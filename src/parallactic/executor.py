@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import itertools
 import os
 import threading
@@ -125,12 +126,12 @@ class Executor(concurrent.futures.Executor):
         folder = RunFolder(run_dir)
         context = folder.context(self._name, insecure=insecure, log=choice.rules)
         self._run_dir = folder.path
-        try:
-            self._backend: Backend = kind(checked, context)
+        with contextlib.ExitStack() as undo:
+            undo.callback(folder.close, context.key_file)
             relay = Relay(choice, self._name, in_process=not can.isolation)
-        except BaseException:
-            folder.close(context.key_file)
-            raise
+            undo.callback(relay.close)
+            self._backend: Backend = kind(checked, context)
+            undo.pop_all()
         journal = Journal(self._run_dir / "journal.jsonl")
         self._dispatcher = Dispatcher(
             self._backend, journal, self._name, relay, lambda: folder.close(context.key_file)

@@ -32,6 +32,13 @@ class Callbacks:
                     self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                     start_in_background(self._thread)
 
+    def put_last(self, function: Callable[[], None]) -> None:
+        """Call `function` after what waits: on this thread, now, if there has never been anything."""
+        if self._thread is None:
+            function()
+        else:
+            self.put(function)
+
     def is_current(self) -> bool:
         """Tell whether this is that thread."""
         return threading.current_thread() is self._thread

@@ -266,7 +266,7 @@ class Dispatcher(Reactor):
         finally:
             self._journal.note("close", **self._ledger.counts)
             self._journal.close()
-            self.callbacks.put(self._relay.close)  # after the records that wait there
+            self.callbacks.put_last(self._relay.close)
             self._cleanup()
             self.stopped.set()
 

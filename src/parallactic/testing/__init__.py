@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from parallactic.testing.futures import FuturesContract
     from parallactic.testing.journal import JournalContract
     from parallactic.testing.liveness import LivenessContract
+    from parallactic.testing.logs import LoggingContract
     from parallactic.testing.maps import MapContract
     from parallactic.testing.order import OrderContract
     from parallactic.testing.pressure import PressureContract
@@ -55,6 +56,7 @@ _HOME = {
     "FuturesContract": "futures",
     "JournalContract": "journal",
     "LivenessContract": "liveness",
+    "LoggingContract": "logs",
     "MapContract": "maps",
     "OrderContract": "order",
     "PressureContract": "pressure",
@@ -80,6 +82,7 @@ __all__ = [
     "FuturesContract",
     "JournalContract",
     "LivenessContract",
+    "LoggingContract",
     "MapContract",
     "OrderContract",
     "PressureContract",

@@ -11,6 +11,7 @@ from parallactic.testing.functions import FunctionsContract
 from parallactic.testing.futures import FuturesContract
 from parallactic.testing.journal import JournalContract
 from parallactic.testing.liveness import LivenessContract
+from parallactic.testing.logs import LoggingContract
 from parallactic.testing.maps import MapContract
 from parallactic.testing.order import OrderContract
 from parallactic.testing.pressure import PressureContract
@@ -40,6 +41,7 @@ class BackendContract(
     MapContract,
     FunctionsContract,
     StatusContract,
+    LoggingContract,
     ConfigurationContract,
 ):
     """Every promise of Parallactic: the twelve numbered semantics, and the interface around them."""

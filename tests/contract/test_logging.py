@@ -1,0 +1,7 @@
+"""The contract, logging, on every backend."""
+
+from parallactic.testing import LoggingContract
+
+
+class TestLogging(LoggingContract):
+    pass
