@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 from parallactic.errors import BackendUnavailable
 from parallactic.rsexecute.graph import Plan, exchange
-from parallactic.rsexecute.node import Call, Deferred, Node, node_of_key
+from parallactic.rsexecute.node import Call, Deferred, Node
 
 __all__ = ["graph_of", "nodes_of"]
 
 
-def nodes_of(collection: Any) -> Node:
+def nodes_of(collection: Any, nodes: dict[Any, Node]) -> Node:
     """Return the node of a collection of Dask's: one node for each task of its graph, and one for the whole.
 
     Parameters
     ----------
     collection
         Any object with Dask's collection protocol.
+    nodes
+        Those of other collections that are computed with it, by Dask's keys: equal keys are one node.
 
     Raises
     ------
@@ -38,14 +41,15 @@ def nodes_of(collection: Any) -> Node:
         ) from error
     (collection,) = dask.optimize(collection)
     graph = convert_legacy_graph(dict(collection.__dask_graph__()))
-    nodes: dict[Any, Node] = {}
     # Dask's tasks name what they need; theirs come first.
     for key in _in_order(graph):
-        own = node_of_key(key)
+        if key in nodes:
+            continue
+        task = graph[key]
+        own = _own_node(task)
         if own is not None:
             nodes[key] = own
             continue
-        task = graph[key]
         needed = list(task.dependencies)
         values = [nodes[each] for each in needed]
         nodes[key] = Node(None, Call(_run_task, (task, needed, values), name=key_split(key)))
@@ -54,6 +58,18 @@ def nodes_of(collection: Any) -> Node:
     if finish is single_key and len(keys) == 1 and not extra:
         return nodes[keys[0]]
     return Node(None, Call(_finish, (finish, _nested(keys, nodes), *extra), name="finalize"))
+
+
+def _own_node(task: Any) -> Node | None:
+    """Return the node of ours that a task of Dask's stands for, if it is one.
+
+    Keys do not tell: Dask renames what it copies, and has the copy return what the task inside it returns.
+    """
+    function = getattr(task, "func", None)
+    while getattr(function, "__name__", "") == "_identity" and getattr(task, "args", ()):
+        task = task.args[0]
+        function = getattr(task, "func", None)
+    return function.node() if isinstance(function, _Filling) else None
 
 
 def _in_order(graph: Any) -> list[Any]:
@@ -96,18 +112,27 @@ class _Slot:
         self.number = number
 
 
+def _gone() -> None:
+    """Return no node: this is another process."""
+
+
 class _Filling:
     """A call with places for the values of other nodes, which Dask gives it."""
 
-    def __init__(self, call: Call, slots: dict[int, _Slot], plan: Plan) -> None:
+    def __init__(self, node: Node, call: Call, slots: dict[int, _Slot], plan: Plan) -> None:
         def swap(leaf: Any) -> Any:
             if isinstance(leaf, Deferred):
                 return leaf.function
             return slots.get(id(plan.node(leaf)), leaf)
 
+        self.node: Callable[[], Node | None] = weakref.ref(node)
         self.function = call.function
         self.args = [exchange(argument, swap, traverse=call.traverse) for argument in call.args]
         self.kwargs = {key: exchange(part, swap, traverse=call.traverse) for key, part in call.kwargs.items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A node does not travel.
+        return self.__dict__ | {"node": _gone}
 
     def __call__(self, *values: Any) -> Any:
         def fill(leaf: Any) -> Any:
@@ -141,5 +166,5 @@ def graph_of(node: Node) -> dict[str, Any]:
         call = each._call
         if call is None:
             raise TypeError(f"{each!r} has a future and is not called.")
-        graph[each.key] = (_Filling(call, slots, plan), *[other.key for other in needed.values()])
+        graph[each.key] = (_Filling(each, call, slots, plan), *[other.key for other in needed.values()])
     return graph

@@ -19,7 +19,7 @@ from parallactic.wire.ref import Ref
 if TYPE_CHECKING:
     from parallactic.executor import Executor
 
-__all__ = ["Plan", "exchange", "leaves", "run_here", "submit"]
+__all__ = ["Plan", "cancel", "exchange", "leaves", "run_here", "submit", "value_of"]
 
 _PLAIN = frozenset({int, float, complex, bool, str, bytes, bytearray, type(None)})
 _SHARED_BYTES = 1 << 20
@@ -94,6 +94,7 @@ class Plan:
         """How many arguments each large array is, by its identity."""
         self._found = found
         self._stands_for: dict[int, Node] = {}
+        self._dask: dict[Any, Node] = {}
         self._kept: list[Any] = []
         self._pure: dict[Any, Node] | None = {} if merge else None
         roots = [self._node(leaf) for leaf in leaves(value) if isinstance(leaf, Node) or is_dask(leaf)]
@@ -114,7 +115,7 @@ class Plan:
         if known is None:
             from parallactic.rsexecute.dask_graphs import nodes_of
 
-            known = self._stands_for[id(leaf)] = nodes_of(leaf)
+            known = self._stands_for[id(leaf)] = nodes_of(leaf, self._dask)
             self._kept.append(leaf)
         return known
 
@@ -274,6 +275,17 @@ def cancel(futures: list[weakref.ref[Future]], *, force: bool = False) -> None:
             future.cancel(force=force)
 
 
+def value_of(leaf: Any) -> Any:
+    """Return the value of a node, a future, a reference or a deferred function; anything else as it is."""
+    if isinstance(leaf, Node):
+        return run_here(leaf)
+    if isinstance(leaf, Deferred):
+        return leaf.function
+    if isinstance(leaf, concurrent.futures.Future):
+        return leaf.result()
+    return leaf.get() if isinstance(leaf, Ref) else leaf
+
+
 def run_here(value: Any) -> Any:
     """Compute what `value` needs on this thread, one call after the other."""
     plan = Plan(value, lambda node: node._held)
@@ -281,12 +293,8 @@ def run_here(value: Any) -> Any:
     results: dict[int, Any] = {}
 
     def swap(leaf: Any) -> Any:
-        if isinstance(leaf, Deferred):
-            return leaf.function
-        if isinstance(leaf, concurrent.futures.Future):
-            return leaf.result()
-        if isinstance(leaf, Ref):
-            return leaf.get()
+        if not isinstance(leaf, Node) and (value := value_of(leaf)) is not leaf:
+            return value
         key = id(plan.node(leaf))
         if key in plan.futures:
             return plan.futures[key].result()

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from parallactic.executor import Executor
     from parallactic.rsexecute.session import RSExecute
 
-__all__ = ["Call", "Deferred", "Node", "node_of_key"]
-
-_by_key: weakref.WeakValueDictionary[str, Node] = weakref.WeakValueDictionary()
+__all__ = ["Call", "Deferred", "Node"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,7 +114,6 @@ class Node:
         """A name that no other node has, as Dask wants it."""
         if self._key is None:
             self._key = f"{_label(self)}-{uuid.uuid4()}"
-            _by_key[self._key] = self
         return self._key
 
     @property
@@ -171,6 +168,8 @@ class Node:
 
         return graph_of(self)
 
+    __dask_optimize__ = None
+
     def __dask_keys__(self) -> list[str]:
         return [self.key]
 
@@ -222,11 +221,6 @@ class Node:
     def _remember(self, executor: Executor, future: Future) -> None:
         """Let others who compute this node find its future, as long as somebody holds it."""
         self._running = weakref.ref(executor), weakref.ref(future)
-
-
-def node_of_key(key: object) -> Node | None:
-    """Return the node that has this key."""
-    return _by_key.get(key) if isinstance(key, str) else None
 
 
 def _label(node: Node) -> str:

@@ -7,13 +7,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, Literal, NoReturn, Self
 
 from parallactic.errors import InvalidSpec
 from parallactic.executor import Executor
 from parallactic.future import Future
 from parallactic.rsexecute import clients
-from parallactic.rsexecute.graph import exchange, run_here, submit
+from parallactic.rsexecute.graph import exchange, run_here, submit, value_of
 from parallactic.rsexecute.node import Call, Deferred, Node
 from parallactic.rsexecute.statistics import Recorder, Statistics, of_executor
 from parallactic.rsexecute.values import values
@@ -175,7 +176,10 @@ class RSExecute:
     def _open(self) -> Executor | None:
         """Return what computes; None if this thread does."""
         with self._lock:
-            if self._immediate or (self._executor is None and find_worker() is not None):
+            if self._immediate:
+                return None
+            if find_worker() is not None and (self._executor is None or self._executor.capabilities.inline):
+                # Inside a task: it cannot wait for others, but it can do their work.
                 return None
             if self._executor is None:
                 self._executor, self._own = clients.open_executor(None, {}), True
@@ -226,10 +230,20 @@ class RSExecute:
         if nout is not None and (not isinstance(nout, int) or nout < 0):
             raise InvalidSpec(f"nout={nout!r} must be the length of what the function returns.")
         if self._immediate:
-            return self._recorder.timed(func, name) if callable(func) else func
+            return self._at_once(func, name) if callable(func) else func
         if not callable(func) or isinstance(func, Node):
             return Node(self, Call(_itself, (func,), {}, nout, name or "", traverse=traverse))
         return Deferred(self, Call(func, (), {}, nout, name or "", bool(pure), traverse, options))
+
+    def _at_once(self, func: Callable[..., Any], name: str | None) -> Callable[..., Any]:
+        """Return the function so that it is timed, and takes what another mode of this session has made."""
+        timed = self._recorder.timed(func, name)
+
+        @wraps(func, updated=())
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return timed(*exchange(args, value_of), **exchange(kwargs, value_of))
+
+        return call
 
     def compute(self, value: Any, sync: bool = False) -> Any:
         """Compute a graph.

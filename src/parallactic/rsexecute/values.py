@@ -8,8 +8,7 @@ from typing import Any, NoReturn
 
 from parallactic.errors import DependencyFailed
 from parallactic.future import Future
-from parallactic.rsexecute.graph import cancel, exchange, leaves
-from parallactic.wire.ref import Ref
+from parallactic.rsexecute.graph import cancel, exchange, leaves, value_of
 
 __all__ = ["values"]
 
@@ -35,16 +34,10 @@ def values(graph: Any, fresh: list[weakref.ref[Future]]) -> Any:
         for future in waited:
             if future in done and (future.cancelled() or _failure(future) is not None):
                 _raise(future)
-        return exchange(graph, _value)
+        return exchange(graph, value_of)
     except BaseException as error:
         cancel(fresh, force=not isinstance(error, Exception))
         raise
-
-
-def _value(leaf: Any) -> Any:
-    if isinstance(leaf, concurrent.futures.Future):
-        return leaf.result()
-    return leaf.get() if isinstance(leaf, Ref) else leaf
 
 
 def _failure(future: concurrent.futures.Future[Any]) -> BaseException | None:
