@@ -99,10 +99,13 @@ def outer_address() -> str:
     return addresses_of()[0][1]
 
 
-def left_over(word: str) -> Iterator[int]:
-    """Yield the processes whose command line has this word."""
+def left_over(mark: str) -> Iterator[int]:
+    """Yield the processes whose variable PLX_MARK is this: whoever sets it hands it to all they start."""
     import psutil
 
-    for process in psutil.process_iter(["cmdline"]):
-        if any(word in part for part in process.info["cmdline"] or ()):
-            yield process.pid
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("PLX_MARK") == mark:
+                yield process.pid
+        except psutil.Error:
+            continue  # not ours to look into, or gone meanwhile

@@ -86,6 +86,8 @@ class Capabilities:
         Tasks outlive the client.
     output
         What C libraries print can reach the client's log: workers have standard streams of their own.
+    clean_when_killed
+        Nothing of the engine is left on this host when the client is killed without a word.
     resources
         The options of a task that this engine understands, besides ``cores``, ``memory`` and ``walltime``.
     """
@@ -100,6 +102,7 @@ class Capabilities:
     several_hosts: bool = False
     detach: bool = False
     output: bool = False
+    clean_when_killed: bool = True
     resources: frozenset[Literal["gpus", "nodes", "ranks"]] = frozenset()
 
 

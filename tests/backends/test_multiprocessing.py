@@ -244,11 +244,16 @@ class TestWords:
 class TestMemory:
     def test_nothing_has_a_name_in_shared_memory(self, start: Start) -> None:
         """Blocks are anonymous: whatever dies, the kernel frees them."""
-        before = set(Path("/dev/shm").iterdir())
-        ex = start()
-        ref = ex.put(bytes(5_000_000))
-        assert ex.submit(len, ref).result(PATIENCE) == 5_000_000
-        assert set(Path("/dev/shm").iterdir()) <= before
+
+        def attempt(number: int) -> bool:
+            before = set(Path("/dev/shm").iterdir())
+            ex = start()
+            ref = ex.put(bytes(5_000_000))
+            assert ex.submit(len, ref).result(PATIENCE) == 5_000_000
+            return set(Path("/dev/shm").iterdir()) <= before
+
+        # Others on this host may get shared memory meanwhile.
+        undisturbed(attempt, "no name in shared memory")
 
     def test_the_limit_of_open_files_is_raised(self, tmp_path: Path) -> None:
         """A soft limit of 256 files does not limit the number of large objects."""

@@ -30,7 +30,7 @@ from parallactic.errors import BackendUnavailable, InvalidSpec
 from parallactic.wire.memory import SharedMemoryPlane, raise_open_file_limit
 from parallactic.worker.ranks import launch
 from parallactic_backends.mpi.diagnose import diagnose
-from parallactic_backends.mpi.launch import find_mpi, import_mpi
+from parallactic_backends.mpi.launch import find_mpi, flavour_here, import_mpi
 from parallactic_backends.mpi.placement import is_here, place, read_hosts
 from parallactic_backends.mpi.pool import Pool, Start
 from parallactic_backends.mpi.server import serve_world
@@ -68,12 +68,22 @@ class MpiSettings(Settings):
     )
 
 
+class _OfThisMpi:
+    """What MPI servers can do, by the library that is here; it is looked for when somebody asks."""
+
+    def __get__(self, instance: object, owner: type) -> Capabilities:
+        found = flavour_here()
+        # Others name their shared memory for themselves, and leave it if they are killed.
+        clean = found is None or found.name == "Open MPI"
+        return Capabilities(shared_memory=True, several_hosts=True, output=True, clean_when_killed=clean)
+
+
 class MpiBackend(SupervisedBackend[MpiWorker]):
     """Workers next to MPI ranks; the ranks are kept for the next executor."""
 
     name = "mpi"
     Settings = MpiSettings
-    capabilities = Capabilities(shared_memory=True, several_hosts=True, output=True)
+    capabilities = _OfThisMpi()
 
     def __init__(self, settings: MpiSettings, context: RunContext) -> None:
         super().__init__(settings, context)

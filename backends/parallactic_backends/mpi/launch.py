@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import os
 import re
 import shutil
@@ -25,6 +26,7 @@ __all__ = [
     "finalize",
     "find_mpi",
     "flavour",
+    "flavour_here",
     "import_mpi",
     "prepare_environment",
     "remove_private_folder",
@@ -227,7 +229,25 @@ def _check_launcher(mpi: Any, started: Launch | None) -> None:
 
 def flavour(mpi: Any) -> Flavour:
     """Tell which MPI library was loaded, and what it survives."""
-    text = mpi.Get_library_version().strip("\0\n ")
+    return _flavour(mpi.Get_library_version())
+
+
+@cache
+def flavour_here() -> Flavour | None:
+    """Tell which MPI library would be loaded, without initialising it; None if there is none."""
+    text, length = ctypes.create_string_buffer(1 << 14), ctypes.c_int()
+    try:
+        found = find_spec("mpi4py.MPI")
+        if found is None or found.origin is None:
+            return None
+        ctypes.CDLL(found.origin).MPI_Get_library_version(text, ctypes.byref(length))
+    except (ImportError, RuntimeError, OSError):
+        return None
+    return _flavour(text.value.decode(errors="replace"))
+
+
+def _flavour(text: str) -> Flavour:
+    text = text.strip("\0\n ")
     if match := re.search(r"Open MPI v(\S+?),", text):
         enabled = os.environ.get(_FAULT_TOLERANCE, "").lower() in ("1", "true", "yes", "enabled")
         return Flavour("Open MPI", match[1], enabled and int(match[1].split(".")[0]) >= 5)

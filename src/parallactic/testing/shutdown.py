@@ -294,13 +294,23 @@ class ShutdownContract(Contract):
             "gate.set_result(1)\n"
             "time.sleep(60)\n"
         )
-        memory = _shared_memory()
-        with running(engine, code, str(tmp_path / "started")) as client:
-            pid_in(tmp_path / "started", self.patience)
-            assert bool(client.helpers) == engine.capabilities.isolation
-            client.kill()
-            until(lambda: not client.helpers, 5.0, "the workers of a client that was killed are gone")
-        assert _shared_memory() <= memory, "shared memory of a client that was killed is left"
+
+        def attempt(number: int) -> bool:
+            memory = _shared_memory()
+            started = tmp_path / f"started-{number}"
+            with running(engine, code, str(started)) as client:
+                pid_in(started, self.patience)
+                assert bool(client.helpers) == engine.capabilities.isolation
+                client.kill()
+                until(lambda: not client.helpers, 5.0, "the workers of a client that was killed are gone")
+            left = _shared_memory() - memory
+            if not engine.capabilities.clean_when_killed:
+                # What the engine names itself may stay; nothing of this library.
+                left = frozenset(name for name in left if "parallactic" in name)
+            return not left
+
+        # Others on this host may get shared memory meanwhile.
+        undisturbed(attempt, "no shared memory of a client that was killed is left")
 
     def test_shutdown_is_followed_by_new_runs(self, engine: Engine) -> None:
         """Executors one after the other, and two at the same time, do not disturb each other."""
