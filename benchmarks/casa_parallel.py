@@ -25,29 +25,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from contestants import open_mpi, write_site_config
 from rich.console import Console
 from rich.table import Table
 
 from parallactic.measurementset.simulation import simulate, standard_observation
-
-SITE_CONFIG = """\
-import os, casacore
-measurespath = os.path.join(os.path.dirname(casacore.__file__), "data")
-datapath = [measurespath]
-measures_auto_update = data_auto_update = False
-nologfile = nogui = nologger = agg = True
-casaconfig_verbose = 0
-"""
-
-OPEN_MPI = {
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "PRTE_ALLOW_RUN_AS_ROOT": "1",
-    "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-    "OPAL_PREFIX": sys.prefix,
-    "OMP_NUM_THREADS": "1",
-}
 
 SERIAL, CASAMPI = "CASA by itself", "casampi"
 
@@ -104,13 +86,11 @@ def run(kind: str, folder: Path, sets: tuple[Path, Path], arguments: argparse.Na
     folder.mkdir()
     words = [sys.executable, str(Path(__file__).absolute()), "--contestant", kind, *map(str, sets)]
     words += ["--backend", arguments.backend, *(["--quick"] if arguments.quick else [])]
-    environment = os.environ | {"CASASITECONFIG": str(sets[0].parent / "casasiteconfig.py")}
+    environment = os.environ | write_site_config(sets[0].parent)
     environment.pop("OMP_NUM_THREADS", None)
     if kind == CASAMPI:
-        programs = Path(sys.executable).parent
-        words = [str(programs / "mpiexec"), "-n", str(1 + (os.cpu_count() or 1)), *words]
-        environment |= OPEN_MPI | {"PYTHONPATH": str(arguments.casampi)}
-        environment["PATH"] = f"{programs}{os.pathsep}{environment['PATH']}"
+        words = ["mpiexec", "-n", str(1 + (os.cpu_count() or 1)), *words]
+        environment |= open_mpi() | {"PYTHONPATH": str(arguments.casampi)}
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{kind} failed:\n{done.stderr[-3000:]}")
@@ -121,8 +101,7 @@ def run(kind: str, folder: Path, sets: tuple[Path, Path], arguments: argparse.Na
 
 def make_sets(folder: Path, quick: bool) -> tuple[Path, Path]:
     """Simulate the observation, and cut it into a multi-MS with a sub-MS for each core."""
-    (folder / "casasiteconfig.py").write_text(SITE_CONFIG)
-    os.environ["CASASITECONFIG"] = str(folder / "casasiteconfig.py")
+    os.environ |= write_site_config(folder)
     plain, multi = folder / "obs.ms", folder / "obs.mms"
     size: dict[str, Any] = {} if quick else {"nantennas": 27, "nchan": 64, "target_integrations": 30}
     simulate(plain, standard_observation(**size))

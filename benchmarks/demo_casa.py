@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from contestants import write_site_config
 from rich.console import Console
 from rich.table import Table
 
@@ -30,14 +31,6 @@ from parallactic.pipeline.datasets import fetch_evla
 from parallactic.pipeline.flagging import detections, flagged_fraction
 from parallactic.pipeline.photometry import SkyImage
 
-SITE_CONFIG = """\
-import os, casacore
-measurespath = os.path.join(os.path.dirname(casacore.__file__), "data")
-datapath = [measurespath]
-measures_auto_update = data_auto_update = False
-nologfile = nogui = nologger = agg = True
-casaconfig_verbose = 0
-"""
 BEYOND = 12.8
 EDGES = "*:0~3;60~63"
 
@@ -46,9 +39,7 @@ class Casa:
     """CASA's tasks, each call timed."""
 
     def __init__(self, folder: Path) -> None:
-        config = folder / "casasiteconfig.py"
-        config.write_text(SITE_CONFIG)
-        os.environ["CASASITECONFIG"] = str(config)
+        os.environ |= write_site_config(folder)
         self.tasks = importlib.import_module("casatasks")
         self.tasks.casalog.setlogfile(str(folder / "casa.log"))
         self.seconds: dict[str, float] = {}

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from contestants import open_mpi, write_site_config
 from rich.console import Console
 from rich.table import Table
 
@@ -37,24 +38,6 @@ ROWS = {
     "round trip of 1+1, blocking": ("ms", 2.0),
     f"{REQUESTS} requests on {SERVERS} servers, not blocking": ("ms", 100.0),
     "an argument of 8 MB, blocking": ("ms", 50.0),
-}
-
-SITE_CONFIG = """\
-import os, casacore
-measurespath = os.path.join(os.path.dirname(casacore.__file__), "data")
-datapath = [measurespath]
-measures_auto_update = data_auto_update = False
-nologfile = nogui = nologger = agg = True
-casaconfig_verbose = 0
-"""
-
-OPEN_MPI = {
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "PRTE_ALLOW_RUN_AS_ROOT": "1",
-    "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-    "OPAL_PREFIX": sys.prefix,
 }
 
 
@@ -135,10 +118,9 @@ def contest(kind: str) -> list[float]:
 def run(kind: str, folder: Path, casampi: Path | None) -> list[float]:
     """Run one contestant in a process of its own."""
     words = [sys.executable, str(Path(__file__).absolute()), "--contestant", kind]
-    programs = Path(sys.executable).parent
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CASASITECONFIG": str(folder / "casasiteconfig.py")}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | write_site_config(folder)
     if kind not in OURS:
-        environment |= OPEN_MPI | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+        environment |= open_mpi()
     if kind == CASAMPI:
         words = ["mpiexec", "-n", str(SERVERS + 1), *words]
         environment["PYTHONPATH"] = str(casampi)
@@ -167,7 +149,6 @@ def main() -> None:
     kinds = [*OURS, FUTURES, *([CASAMPI] if arguments.casampi else [])]
     rounds: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
     with tempfile.TemporaryDirectory(prefix="mpi-benchmark-") as name:
-        (Path(name) / "casasiteconfig.py").write_text(SITE_CONFIG)
         for _ in range(arguments.rounds):
             for kind in kinds:
                 rounds[kind].append(run(kind, Path(name), arguments.casampi))

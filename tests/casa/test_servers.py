@@ -18,6 +18,7 @@ from parallactic.casa import MPICommandClient, MPIEnvironment, MPIInterface, MPI
 from parallactic.casa.session import Settings, open_session
 from parallactic.errors import InvalidSpec, ParallacticError
 from parallactic.testing.engine import require
+from parallactic.testing.waiting import undisturbed
 
 PATIENCE = 10.0
 """Seconds within which a stopped or dead server must be noticed, on a machine that is busy."""
@@ -70,9 +71,13 @@ def test_a_stopped_server_times_out_and_recovers(servers):
         assert "Timeout of assigned server n# 1" in response["traceback"]
         assert (monitor.get_server_timeout(), monitor.get_server_rank_online()) == ([1], [2])
         assert client.push_command_request("1", True, [1, 2]) is None
-        begin = time.monotonic()
-        assert client.push_command_request("1", True, 1)[0]["status"] == "timeout"
-        assert time.monotonic() - begin < 1
+
+        def attempt(number: int) -> bool:
+            begin = time.monotonic()
+            assert client.push_command_request("1", True, 1)[0]["status"] == "timeout"
+            return time.monotonic() - begin < 1
+
+        undisturbed(attempt, "a request to a server that has timed out is answered at once")
         assert client.push_command_request("1", True)[0]["server"] == 2
     finally:
         os.kill(pid_of(1), signal.SIGCONT)
@@ -125,11 +130,12 @@ def test_silence_cannot_be_shorter_than_the_signs():
 
 def test_a_busy_server_says_what_it_does(servers):
     client = servers()
+    before = time.time()
     client.push_command_request("time.sleep(30)", False, 2)
     until(lambda: client.get_server_status(2)["command"] == "time.sleep(30)")
     status = client.get_server_status()
     assert (status[2]["busy"], status[1]["busy"], status[2]["timeout"]) == (True, False, False)
-    assert abs(status[2]["command_start_time"] - time.time()) < 5
+    assert before <= status[2]["command_start_time"] <= time.time()
     assert MPIMonitorClient().get_server_rank_available() == [1]
     assert client.get_server_status(7) is None
     waiting = client.push_command_request("1", False, 2)
@@ -282,9 +288,13 @@ def test_only_fast_polling_changes_the_clock_of_tclean(servers, monkeypatch, fas
     monkeypatch.setitem(sys.modules, "casatasks.private.imagerhelpers.parallel_imager_helper", helper)
     servers(fast_polling=fast)
     MPIInterface.getCluster()
-    begin = time.monotonic()
-    helper.time.sleep(0.6)
-    assert (time.monotonic() - begin < 0.5) == fast
+
+    def attempt(number: int) -> bool:
+        begin = time.monotonic()
+        helper.time.sleep(0.6)
+        return (time.monotonic() - begin < 0.5) == fast
+
+    undisturbed(attempt, "only fast polling makes the pauses of tclean short")
     assert (helper.time is time) != fast
     assert helper.time.time is time.time
 

@@ -159,12 +159,16 @@ def test_a_wrong_setting_is_one_sentence(command) -> None:
     assert "did you mean 'threads'?" in one_sentence(done)
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    """Mounted for reading alone, in a private view of the file systems; root may not write there either."""
-    place = tmp_path / "disk"
+def on_a_disk(folder: Path, options: str) -> tuple[int, Report]:
+    """Ask the doctor about a folder of another file system, in a private view of them."""
+    place = folder / "disk"
     place.mkdir()
-    prefix = in_private(f"mount -t tmpfs -o ro none {place}")
-    code, found = doctor(tmp_path, "--folder", str(place), prefix=prefix)
+    return doctor(folder, "--folder", str(place), prefix=in_private(f"mount -t tmpfs {options} none {place}"))
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    """Mounted for reading alone; root may not write there either."""
+    code, found = on_a_disk(tmp_path, "-o ro")
     assert code == 1
     assert found["folder"]["state"] == "failure"
     assert "cannot be written by this process: Read-only file system" in found["folder"]["found"]
@@ -172,10 +176,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_memory(tmp_path: Path) -> None:
-    place = tmp_path / "disk"
-    place.mkdir()
-    prefix = in_private(f"mount -t tmpfs none {place}")
-    code, found = doctor(tmp_path, "--folder", str(place), prefix=prefix)
+    code, found = on_a_disk(tmp_path, "")
     assert code == 0
     assert found["folder"]["state"] == "warning"
     assert "tmpfs" in found["folder"]["found"]
