@@ -1,0 +1,1 @@
+"""Other libraries on our workers: dask's collections, joblib, notebooks."""
