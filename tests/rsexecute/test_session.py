@@ -86,12 +86,36 @@ class TestChoice:
         assert choice(**{name: 4, "workers": 4}) == ("dask", {"workers": 4})
 
     def test_names_of_dasks_settings(self):
-        assert choice(local_dir="/scratch") == ("dask", {"local_directory": "/scratch"})
+        asked = choice(
+            n_workers=8,
+            threads_per_worker=1,
+            processes=True,
+            create_cluster=True,
+            memory_limit=32e9,
+            local_dir="/scratch",
+            with_file=False,
+            scheduler_file="./scheduler.json",
+            dashboard_address=":8787",
+            timeout=30,
+        )
+        assert asked[1] == {
+            "workers": 8,
+            "threads": 1,
+            "memory_limit": 32_000_000_000,
+            "local_directory": "/scratch",
+            "dashboard": ":8787",
+            "connect_timeout": 30,
+        }
+        assert choice(with_file=True, scheduler_file="s.json")[1] == {"scheduler_file": "s.json"}
+        assert choice(scheduler_file="s.json", memory_limit=None)[1] == {"scheduler_file": "s.json"}
+        # Another engine has its own names, and says so.
+        assert choice(backend="mpi", local_dir="/scratch")[1] == {"local_dir": "/scratch"}
 
     def test_what_contradicts_itself_is_refused(self):
         refused = {
             r"n_workers=2, nworkers=3 are names": {"n_workers": 2, "nworkers": 3},
             r"backend='mpi' and use_dask=False": {"backend": "mpi", "use_dask": False},
+            r"processes=False": {"processes": False},
             r"DALiuGE is not supported": {"use_dlg": True},
             r"give an Executor or a Dask Client": {"client": "head:8786"},
         }

@@ -29,6 +29,14 @@ _NEVER_READ = "ARL_DASK_SCHEDULER"
 
 _WORKERS = ("workers", "n_workers", "nworkers", "max_workers")
 
+_DASK_NAMES = {
+    "threads_per_worker": "threads",
+    "local_dir": "local_directory",
+    "dashboard_address": "dashboard",
+    "timeout": "connect_timeout",
+}
+"""How settings of Dask's cluster are called here."""
+
 _made: weakref.WeakSet[Any] = weakref.WeakSet()
 """Clients of `get_dask_client`: whoever closes the session closes them."""
 
@@ -68,7 +76,7 @@ def open_executor(backend: str | None, settings: Mapping[str, Any]) -> Executor:
         Name of the backend. None: that of ``PARALLACTIC_BACKEND`` or the configuration file, else Dask.
     settings
         Of the executor and its backend. The number of workers may also be called ``n_workers`` or
-        ``nworkers``, and ``local_dir`` is Dask's ``local_directory``.
+        ``nworkers``; for Dask, what `get_dask_client` takes is taken as well.
 
     Raises
     ------
@@ -77,8 +85,10 @@ def open_executor(backend: str | None, settings: Mapping[str, Any]) -> Executor:
     BackendUnavailable
         If the backend cannot be had here.
     """
-    given = _translated(settings)
+    given = _with_workers(settings)
     chosen = backend or read_configuration(given.get("config")).backend or "dask"
+    if chosen == "dask":
+        given = _of_dask(given)
     scheduler = scheduler_of()
     if scheduler and chosen == "dask":
         given.setdefault("scheduler", scheduler)
@@ -87,7 +97,8 @@ def open_executor(backend: str | None, settings: Mapping[str, Any]) -> Executor:
     return Executor(chosen, **given)
 
 
-def _translated(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _with_workers(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with the number of workers under its own name."""
     given = {name: value for name, value in settings.items() if name not in _WORKERS}
     workers = {name: settings[name] for name in _WORKERS if settings.get(name) is not None}
     if len(set(workers.values())) > 1:
@@ -95,9 +106,21 @@ def _translated(settings: Mapping[str, Any]) -> dict[str, Any]:
         raise InvalidSpec(f"{values} are names of one thing, the number of workers; give one.")
     if workers:
         given["workers"] = next(iter(workers.values()))
-    if "local_dir" in given:
-        given["local_directory"] = given.pop("local_dir")
     return given
+
+
+def _of_dask(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of our Dask backend for what RASCIL's callers give to Dask."""
+    given = {_DASK_NAMES.get(name, name): value for name, value in settings.items()}
+    if not given.pop("processes", True):
+        raise InvalidSpec("processes=False: workers are processes; backend='serial' has none.")
+    if not given.pop("with_file", "scheduler_file" in given):
+        given.pop("scheduler_file", None)
+    # Who makes the cluster makes no difference to it.
+    given.pop("create_cluster", None)
+    if isinstance(given.get("memory_limit"), float):
+        given["memory_limit"] = int(given["memory_limit"])
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def get_dask_client(
