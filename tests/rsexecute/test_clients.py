@@ -73,7 +73,7 @@ def test_the_scheduler_of_a_file(scheduler: Path):
 
 def test_a_cluster_on_this_host(tmp_path: Path):
     client = get_dask_client(
-        n_workers=1, processes=False, local_dir=tmp_path, dashboard_address=None, memory_limit="1GB"
+        n_workers=1, processes=False, local_dir=tmp_path, dashboard_address=":0", memory_limit="1GB"
     )
     (worker,) = client.scheduler_info()["workers"].values()
     assert worker["nthreads"] == 1
@@ -86,7 +86,7 @@ def test_a_cluster_on_this_host(tmp_path: Path):
 
 def test_a_cluster_of_the_client(tmp_path: Path):
     client = get_dask_client(
-        n_workers=1, processes=False, local_dir=tmp_path, dashboard_address=None, create_cluster=False
+        n_workers=1, processes=False, local_dir=tmp_path, dashboard_address=":0", create_cluster=False
     )
     assert client.submit(g.inc, 1).result(60) == 2
     close_client(client)
@@ -120,7 +120,7 @@ def test_a_scheduler_file_that_does_not_exist(tmp_path: Path):
 def test_the_name_that_nothing_reads_is_told(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ARL_DASK_SCHEDULER", "head:8786")
     with pytest.warns(UserWarning, match="export RASCIL_DASK_SCHEDULER instead"):
-        client = get_dask_client(n_workers=1, processes=False, dashboard_address=None)
+        client = get_dask_client(n_workers=1, processes=False, dashboard_address=":0")
     close_client(client)
 
 

@@ -1,6 +1,9 @@
 """Graphs of nested lists, tuples and dicts: the same on every backend, and without one."""
 
 import itertools
+import os
+import signal
+import threading
 import time
 import weakref
 from pathlib import Path
@@ -243,6 +246,41 @@ def test_compute_does_not_wait(backend: str, tmp_path: Path):
         assert not future.done()
         gate.touch()
         assert future.result(30) == str(gate)
+
+
+def test_threads_that_share_nodes_run_them_once(rs: RSExecute, tmp_path: Path):
+    shared = [rs.execute(g.note)(str(tmp_path), f"shared {n}") for n in range(20)]
+    kept, start = [], threading.Barrier(4)
+
+    def compute() -> None:
+        start.wait(30)
+        # Whoever holds the futures shares them.
+        kept.append(rs.compute(shared))
+
+    threads = [threading.Thread(target=compute) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert rs.gather(kept) == [[f"shared {n}" for n in range(20)]] * 4
+    assert [g.times_run(tmp_path, f"shared {n}") for n in range(20)] == [1] * 20
+
+
+def test_an_interrupt_stops_what_runs(backend: str, tmp_path: Path):
+    with RSExecute() as session:
+        session.set_client(backend=backend, workers=2)
+        if not session.executor.capabilities.isolation:
+            pytest.skip("the interrupt of a backend of this process is the executor's own")
+        gate = tmp_path / "gate"
+        nodes = [session.execute(g.wait_for)(str(gate), 60), session.execute(g.inc)(1)]
+        timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        begin = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            session.compute(nodes, sync=True)
+        timer.join()
+        assert time.monotonic() - begin < 20
+        assert session.compute([session.execute(g.inc)(n) for n in range(4)], sync=True) == [1, 2, 3, 4]
 
 
 # -- Failure ------------------------------------------------------------------------------------------------

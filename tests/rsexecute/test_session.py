@@ -63,6 +63,8 @@ class TestChoice:
         monkeypatch.setenv("RASCIL_DASK_SCHEDULER", "head:8786")
         assert choice() == ("dask", {"scheduler": "head:8786"})
         assert choice(scheduler="other:1") == ("dask", {"scheduler": "other:1"})
+        assert choice(scheduler_file="s.json") == ("dask", {"scheduler_file": "s.json"})
+        assert choice(cluster="slurm") == ("dask", {"cluster": "slurm"})
 
     def test_a_scheduler_that_is_not_used_is_told(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

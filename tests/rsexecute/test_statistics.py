@@ -123,3 +123,19 @@ def test_a_page_of_many_calls_says_what_it_leaves_out(tmp_path: Path, monkeypatc
 def test_a_page_that_cannot_be_written(tmp_path: Path):
     with pytest.raises(InvalidSpec, match="cannot be written"):
         Statistics([], 0.0, 1.0, "serial").write(tmp_path / "gone" / "run")
+
+
+def test_dasks_own_report(tmp_path: Path):
+    distributed = pytest.importorskip("distributed", reason="the [dask] extra")
+    pytest.importorskip("bokeh", reason="what Dask draws with")
+    from parallactic.rsexecute.dask_report import DaskReport
+
+    assert DaskReport.can_be_drawn()
+    with distributed.Client(n_workers=1, processes=False, dashboard_address=None) as client:
+        report = DaskReport(client)
+        client.submit(nap, 0.01).result(60)
+        path = report.write(tmp_path / "run")
+        assert path == tmp_path / "run_profile.html"
+        assert "number of tasks: 1" in path.read_text()
+        client.submit(nap, 0.02).result(60)
+        assert "number of tasks: 2" in report.write(tmp_path / "run").read_text()

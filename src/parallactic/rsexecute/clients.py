@@ -19,7 +19,15 @@ from parallactic.executor import Executor
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["close_client", "get_dask_client", "get_nodes", "is_dask_client", "open_executor", "scheduler_of"]
+__all__ = [
+    "close_client",
+    "get_dask_client",
+    "get_nodes",
+    "is_dask_client",
+    "open_executor",
+    "refuse_contradictions",
+    "scheduler_of",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +75,29 @@ def is_dask_client(client: object) -> bool:
     )
 
 
+def refuse_contradictions(
+    client: object, use_dask: bool, use_dlg: bool, backend: str | None, settings: Mapping[str, Any]
+) -> None:
+    """Refuse arguments of `RSExecute.set_client` that cannot be meant together.
+
+    Raises
+    ------
+    InvalidSpec
+        With what contradicts what.
+    """
+        if use_dlg:
+            raise InvalidSpec("use_dlg=True: DALiuGE is not supported; choose a backend.")
+        if client is not None and (backend is not None or (settings and use_dask)):
+            extra = [*(["backend"] if backend is not None else []), *settings]
+            raise InvalidSpec(
+                f"set_client(client, {', '.join(extra)}=...): a client that exists has its settings already."
+            )
+        if backend is not None and not use_dask:
+            raise InvalidSpec(
+                f"backend={backend!r} and use_dask=False contradict each other: without Dask functions are "
+                "called at once, in this process. Leave one of them out."
+            )
+
 def open_executor(backend: str | None, settings: Mapping[str, Any]) -> Executor:
     """Return a new executor.
 
@@ -91,7 +122,8 @@ def open_executor(backend: str | None, settings: Mapping[str, Any]) -> Executor:
         given = _of_dask(given)
     scheduler = scheduler_of()
     if scheduler and chosen == "dask":
-        given.setdefault("scheduler", scheduler)
+        if not {"scheduler", "scheduler_file", "client", "cluster"} & set(given):
+            given["scheduler"] = scheduler
     elif scheduler:
         _log.warning("%s=%s is not used: the backend is %s", SCHEDULER, scheduler, chosen)
     return Executor(chosen, **given)

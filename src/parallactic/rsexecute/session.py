@@ -14,6 +14,7 @@ from parallactic.errors import InvalidSpec
 from parallactic.executor import Executor
 from parallactic.future import Future
 from parallactic.rsexecute import clients
+from parallactic.rsexecute.dask_report import DaskReport
 from parallactic.rsexecute.graph import exchange, run_here, submit, value_of
 from parallactic.rsexecute.node import Call, Deferred, Node
 from parallactic.rsexecute.statistics import Recorder, Statistics, of_executor
@@ -47,7 +48,9 @@ class RSExecute:
         self._optimize = True
         self._since = time.time()
         self._recorder = Recorder()
+        self._report: DaskReport | None = None
         self._lock = threading.RLock()
+        self._submitting = threading.RLock()
 
     # What computes
 
@@ -92,18 +95,7 @@ class RSExecute:
         BackendUnavailable
             If the backend cannot be had here, or the scheduler that was named does not answer.
         """
-        if use_dlg:
-            raise InvalidSpec("use_dlg=True: DALiuGE is not supported; choose a backend.")
-        if client is not None and (backend is not None or (settings and use_dask)):
-            extra = [*(["backend"] if backend is not None else []), *settings]
-            raise InvalidSpec(
-                f"set_client(client, {', '.join(extra)}=...): a client that exists has its settings already."
-            )
-        if backend is not None and not use_dask:
-            raise InvalidSpec(
-                f"backend={backend!r} and use_dask=False contradict each other: without Dask functions are "
-                "called at once, in this process. Leave one of them out."
-            )
+        clients.refuse_contradictions(client, use_dask, use_dlg, backend, settings)
         with self._lock:
             self._end()
             self._verbose, self._optimize = verbose, optim
@@ -167,7 +159,7 @@ class RSExecute:
 
     def _end(self) -> None:
         executor, client, own = self._executor, self._client, self._own
-        self._executor, self._client, self._own = None, None, False
+        self._executor, self._client, self._own, self._report = None, None, False, None
         if executor is not None and own:
             executor.shutdown()
         if client is not None:
@@ -273,7 +265,9 @@ class RSExecute:
         executor = self._open()
         if executor is None:
             return run_here(value)
-        futures, fresh = submit(executor, value, optimize=self._optimize)
+        with self._submitting:
+            # Two threads that share nodes must see each other's futures.
+            futures, fresh = submit(executor, value, optimize=self._optimize)
         result = values(futures, fresh) if sync else futures
         level = logging.INFO if self._verbose else logging.DEBUG
         done = "computed" if sync else "submitted"
@@ -292,7 +286,8 @@ class RSExecute:
         executor = self._open()
         if executor is None:
             return run_here(graph)
-        return submit(executor, graph, optimize=self._optimize, wrap=self._holding)[0]
+        with self._submitting:
+            return submit(executor, graph, optimize=self._optimize, wrap=self._holding)[0]
 
     def _holding(self, leaf: Any, future: Future) -> Node:
         """Return a node that holds the future of a node."""
@@ -386,9 +381,13 @@ class RSExecute:
         """Let `save_statistics` begin to count now."""
         self._since = time.time()
         self._recorder.clear()
+        client = self.client
+        self._report = DaskReport(client) if clients.is_dask_client(client) else None
 
     def save_statistics(self, name: str = "dask") -> Statistics:
         """Log how long each function took since `init_statistics`, and write a page with the timeline.
+
+        On Dask its own performance report is written as well, ``<name>_profile.html``.
 
         Parameters
         ----------
@@ -407,6 +406,10 @@ class RSExecute:
         else:
             statistics = of_executor(self._executor, self._since)
         statistics.write(name)
+        if self._report is not None and self._report.can_be_drawn():
+            self._report.write(name)
+        elif self._report is not None:
+            _log.warning("Dask's own report is not written: it needs bokeh (pip install bokeh)")
         _log.info("%s", statistics)
         return statistics
 
