@@ -85,18 +85,19 @@ def refuse_contradictions(
     InvalidSpec
         With what contradicts what.
     """
-        if use_dlg:
-            raise InvalidSpec("use_dlg=True: DALiuGE is not supported; choose a backend.")
-        if client is not None and (backend is not None or (settings and use_dask)):
-            extra = [*(["backend"] if backend is not None else []), *settings]
-            raise InvalidSpec(
-                f"set_client(client, {', '.join(extra)}=...): a client that exists has its settings already."
-            )
-        if backend is not None and not use_dask:
-            raise InvalidSpec(
-                f"backend={backend!r} and use_dask=False contradict each other: without Dask functions are "
-                "called at once, in this process. Leave one of them out."
-            )
+    if use_dlg:
+        raise InvalidSpec("use_dlg=True: DALiuGE is not supported; choose a backend.")
+    if client is not None and (backend is not None or (settings and use_dask)):
+        extra = [*(["backend"] if backend is not None else []), *settings]
+        raise InvalidSpec(
+            f"set_client(client, {', '.join(extra)}=...): a client that exists has its settings already."
+        )
+    if backend is not None and not use_dask:
+        raise InvalidSpec(
+            f"backend={backend!r} and use_dask=False contradict each other: without Dask functions are "
+            "called at once, in this process. Leave one of them out."
+        )
+
 
 def open_executor(backend: str | None, settings: Mapping[str, Any]) -> Executor:
     """Return a new executor.
