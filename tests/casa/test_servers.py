@@ -128,6 +128,18 @@ def test_silence_cannot_be_shorter_than_the_signs():
         Settings(silence=0.5)
 
 
+def test_silence_needs_the_records_of_the_servers(monkeypatch, tmp_path):
+    """It has them, whatever the environment says, or refuses."""
+    with pytest.raises(InvalidSpec, match="sends them elsewhere"):
+        open_session(Settings(backend="multiprocessing", silence=2.5, settings={"log": "none"}))
+    monkeypatch.setenv("PARALLACTIC_LOG", "none")
+    session = open_session(Settings(backend="multiprocessing", workers=2, tasks=False, silence=2.5))
+    try:
+        until(lambda: sorted(session.signs) == [1, 2])
+    finally:
+        session.shutdown()
+
+
 def test_a_busy_server_says_what_it_does(servers):
     client = servers()
     before = time.time()

@@ -72,7 +72,13 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.executor = Executor(backend=settings.backend, workers=settings.workers, **settings.settings)
+        more = dict(settings.settings)
+        if settings.silence is not None and more.setdefault("log", "client") != "client":
+            raise InvalidSpec(
+                f"silence= needs the servers' log records in this process, and log={more['log']!r} "
+                "sends them elsewhere: leave one of the two out."
+            )
+        self.executor = Executor(backend=settings.backend, workers=settings.workers, **more)
         self.inline = self.executor.capabilities.inline
         if not self.executor.capabilities.targets or (self.inline and settings.silence is not None):
             self.executor.shutdown(kill=True)
@@ -86,9 +92,7 @@ class Session:
         self._doubted: dict[int, float] = {}
         pulse = settings.silence is not None
         if pulse:
-            logger = logging.getLogger(server.PULSE)
-            logger.setLevel(logging.DEBUG)
-            logger.addFilter(self._note_sign)
+            logging.getLogger(server.PULSE).addFilter(self._note_sign)
         tasks = _has_casatasks() if settings.tasks is None else settings.tasks
         self.prepared: Future = self.executor.setup(server.prepare, tasks, pulse, inline=self.inline)
         # It came after the executor and so ends before it, which would wait for what runs.
