@@ -16,6 +16,7 @@ from rich.text import Text
 
 from parallactic.dispatch.journal import read_journal
 from parallactic.errors import InvalidSpec
+from parallactic.notebook import as_html
 
 __all__ = ["Attempt", "RunHistory", "read_run"]
 
@@ -133,6 +134,9 @@ class RunHistory:
                 file.write(text)
         except OSError as error:
             raise InvalidSpec(f"{str(path)!r} cannot be written: {error.strerror}.") from error
+
+    def _repr_html_(self) -> str:
+        return as_html(self.__rich__())
 
     def __rich__(self) -> Table:
         """Return a table: one row for each step of a recipe, or each name of task, with counts and times."""

@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from parallactic.notebook import as_html
+
 __all__ = ["Status", "TaskStatus", "WorkerStatus"]
 
 WorkerState = Literal["starting", "idle", "busy", "unresponsive", "lost"]
@@ -116,6 +118,4 @@ class Status:
         return capture.get()
 
     def _repr_html_(self) -> str:
-        console = Console(record=True, width=110, file=None, quiet=True)
-        console.print(self)
-        return console.export_html(inline_styles=True)
+        return as_html(self.__rich__())

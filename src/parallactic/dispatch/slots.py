@@ -6,6 +6,7 @@ import asyncio
 import threading
 
 from parallactic.errors import SubmitError
+from parallactic.notebook import in_notebook
 
 __all__ = ["Slots"]
 
@@ -41,7 +42,9 @@ class Slots:
                 "give max_pending at least the number of workers."
             )
         with self._changed:
-            if self._free < count and asyncio._get_running_loop() is not None:
+            # A cell of a notebook runs inside the kernel's loop, which waits for it anyhow.
+            awaited = asyncio._get_running_loop() is not None and not in_notebook()
+            if self._free < count and awaited:
                 raise SubmitError(
                     f"max_pending={self._most} tasks are unfinished, and waiting for a place would block the "
                     "asyncio loop; await some results first, or raise max_pending."

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from parallactic.errors import ParallacticError
+from parallactic.notebook import as_html
 from parallactic.tasks.result import plain, render
 
 if TYPE_CHECKING:
@@ -163,6 +164,9 @@ class RunResult:
 
     def __str__(self) -> str:
         return render(self, width=120)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
 
 class RunFailed(ParallacticError):

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, fields
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
+from parallactic.notebook import as_html
+
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
@@ -76,6 +78,9 @@ class TaskResult:
 
     def __str__(self) -> str:
         return render(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self.__rich__())
 
 
 def render(item: Any, width: int = 100) -> str:

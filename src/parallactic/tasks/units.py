@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import inspect
 import logging
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor, Future, wait
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import Any, Literal, overload
 
 from parallactic.errors import ParallacticError
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from parallactic.tasks.progress import Progress
 
 __all__ = ["Step", "StepFailed", "as_step", "run_units", "watch_units"]
 
 _log = logging.getLogger(__name__)
-
-_BAR_AFTER = 2.0
-"""Seconds of silence before a progress bar appears."""
 
 _BAR_EVERY = 0.25
 """Seconds between two looks at a bar while nothing ends."""
@@ -164,7 +157,7 @@ def run_units(
         step.units += len(units)
     submitted: list[Future[Any]] = []
     ended: SimpleQueue[Future[Any]] = SimpleQueue()
-    with _Bar(label, len(batches)) as bar:
+    with Progress(label, len(batches)) as bar:
         try:
             for batch in batches:
                 submit = _submitter(ex, step, f"{label} {names[batch[0]]}")
@@ -208,7 +201,7 @@ def watch_units(futures: Sequence[Future[Any]], label: str) -> None:
         What stands beside the progress bar.
     """
     ended: SimpleQueue[Future[Any]] = SimpleQueue()
-    with _Bar(label, len(futures)) as bar:
+    with Progress(label, len(futures)) as bar:
         try:
             for future in futures:
                 future.add_done_callback(ended.put)
@@ -256,7 +249,7 @@ def _submitter(ex: Any, step: Step | None, title: str) -> Callable[..., Future[A
     return bound
 
 
-def _wait(ended: SimpleQueue[Future[Any]], total: int, bar: _Bar) -> None:
+def _wait(ended: SimpleQueue[Future[Any]], total: int, bar: Progress) -> None:
     """Wait until all have ended, in whatever order; Ctrl-C is heard."""
     for count in range(total):
         while True:
@@ -266,57 +259,6 @@ def _wait(ended: SimpleQueue[Future[Any]], total: int, bar: _Bar) -> None:
                 break
             except Empty:
                 continue
-
-
-class _Bar:
-    """A progress bar, if a person looks at a terminal and it takes more than a moment."""
-
-    def __init__(self, label: str, total: int) -> None:
-        self._label, self._total = label, total
-        self._start = time.monotonic()
-        self._progress: Progress | None = None
-        self._wanted = sys.stderr.isatty()
-
-    def show(self, done: int) -> None:
-        """Say how many have ended."""
-        if not self._wanted:
-            return
-        if self._progress is None:
-            if time.monotonic() - self._start < _BAR_AFTER:
-                return
-            self._progress = _progress()
-            self._row = self._progress.add_task(self._label, total=self._total)
-            self._progress.start()
-        self._progress.update(self._row, completed=done)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-
-
-def _progress() -> Progress:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
 
 
 def _stop(futures: Sequence[Future[Any]], *, gently: bool) -> None:
