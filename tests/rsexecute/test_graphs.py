@@ -217,6 +217,7 @@ def test_an_array_that_several_nodes_need_is_sent_once(rs: RSExecute, monkeypatc
     nodes = [rs.execute(g.mean)(sky) for _ in range(4)] + [rs.execute(g.mean)(alone)]
     assert rs.compute(nodes, sync=True) == [1.0] * 5
     assert [value is sky for value in sent] == [True]
+    assert rs.compute([sky, rs.execute(g.mean)(sky), rs.execute(g.mean)(sky)])[0] is sky
 
 
 # -- Not waiting --------------------------------------------------------------------------------------------

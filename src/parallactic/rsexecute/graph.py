@@ -97,7 +97,7 @@ class Plan:
         self._dask: dict[Any, Node] = {}
         self._kept: list[Any] = []
         self._pure: dict[Any, Node] | None = {} if merge else None
-        roots = [self._node(leaf) for leaf in leaves(value) if isinstance(leaf, Node) or is_dask(leaf)]
+        roots = [self._node(leaf) for leaf in leaves(value) if self._is_node(leaf)]
         for root in roots:
             self._add(root)
         for root in roots:
@@ -107,6 +107,10 @@ class Plan:
         """Return the node that is computed for a node or a collection of Dask's."""
         node = self._stands_for.get(id(leaf), leaf)
         return self._stands_for.get(id(node), node)  # type: ignore[no-any-return]
+
+    def _is_node(self, leaf: Any) -> bool:
+        # Dask may take long to answer; it is asked once.
+        return isinstance(leaf, Node) or id(leaf) in self._stands_for or is_dask(leaf)
 
     def _node(self, leaf: Any) -> Node:
         if isinstance(leaf, Node):
@@ -145,7 +149,7 @@ class Plan:
         found = []
         for part in (call.args, call.kwargs):
             for leaf in _arguments(part, traverse=call.traverse):
-                if isinstance(leaf, Node) or is_dask(leaf):
+                if self._is_node(leaf):
                     found.append(self._node(leaf))
                 elif getattr(leaf, "nbytes", 0) >= _SHARED_BYTES and _is_array(leaf):
                     self.arrays[id(leaf)] += 1
@@ -232,20 +236,24 @@ def submit(
     shared: dict[int, Ref] = {}
 
     def swap(leaf: Any) -> Any:
-        if isinstance(leaf, Deferred):
-            return leaf.function
+        return leaf.function if isinstance(leaf, Deferred) else futures.get(id(plan.node(leaf)), leaf)
+
+    def swap_argument(leaf: Any) -> Any:
         if optimize and plan.arrays.get(id(leaf), 0) > 1 and _is_array(leaf):
             if id(leaf) not in shared:
                 shared[id(leaf)] = executor.put(leaf)
             return shared[id(leaf)]
-        return futures.get(id(plan.node(leaf)), leaf)
+        return swap(leaf)
 
     fresh: list[weakref.ref[Future]] = []
     try:
         for node in plan.order:
             call = _call(node)
-            args = [exchange(argument, swap, traverse=call.traverse) for argument in call.args]
-            kwargs = {key: exchange(part, swap, traverse=call.traverse) for key, part in call.kwargs.items()}
+            args = [exchange(argument, swap_argument, traverse=call.traverse) for argument in call.args]
+            kwargs = {
+                key: exchange(part, swap_argument, traverse=call.traverse)
+                for key, part in call.kwargs.items()
+            }
             options = dict(call.options) | ({"name": call.name} if call.name else {})
             runner = executor.options(**options) if options else executor
             future = runner.submit(call.function, *args, **kwargs)
