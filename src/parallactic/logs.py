@@ -142,12 +142,16 @@ def _level(level: int | str | None, path: str) -> int:
 
 
 def _levels_of_client() -> dict[str, int]:
-    """Return the levels that loggers of this process were given, so that they hold on workers as well."""
+    """Return the levels that loggers of this process were given, so that they hold on workers as well.
+
+    A logger of a class of its own, as that of astropy, is left to its library: a plain one that is there
+    before the library makes its import fail.
+    """
     loggers = dict(logging.getLogger().manager.loggerDict)
     return {
         name: logger.level
         for name, logger in loggers.items()
-        if isinstance(logger, logging.Logger) and logger.level
+        if type(logger) is logging.Logger and logger.level
     }
 
 

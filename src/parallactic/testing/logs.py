@@ -147,6 +147,20 @@ class LoggingContract(Contract):
         until(lambda: "end" in heard.messages(), self.patience, "the last record is here")
         assert heard.messages() == ["own", "below"] * 3 + ["end"]
 
+    def test_logging_leaves_loggers_of_other_classes_to_their_library(self, start: Start) -> None:
+        """A plain logger that is there before astropy is makes the import of astropy fail."""
+
+        class Own(logging.Logger):
+            pass
+
+        loggers = logging.getLogger().manager.loggerDict
+        loggers["own.library"] = Own("own.library", logging.INFO)
+        try:
+            found = start().submit(_class_of_logger, "own.library").result(self.patience)
+        finally:
+            del loggers["own.library"]
+        assert found in ("", "Own")
+
     def test_logging_level_may_be_given(self, start: Start, heard: _Heard) -> None:
         """`log_level` is what workers send from; the client's own loggers have the last word."""
         ex = start(log_level="ERROR")
@@ -299,3 +313,8 @@ class LoggingContract(Contract):
         for number, task, message in ((0, "before", "0"), (1, "before", "1"), (1, "after", "the new 1")):
             host = worker_status(ex, number).host
             assert f"{talk.LOGGER} WARNING [{number} {host} {task}] from {message}\n" in text
+
+
+def _class_of_logger(name: str) -> str:
+    logger = logging.getLogger().manager.loggerDict.get(name)
+    return "" if logger is None else type(logger).__name__
