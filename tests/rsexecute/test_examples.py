@@ -214,7 +214,7 @@ def test_a_batch_script_that_is_cancelled_leaves_nothing(
 
 
 def test_a_host_whose_workers_do_not_come_is_told(job: Callable[..., subprocess.Popen[str]], tmp_path: Path):
-    process = job("work.py", "0", BROKEN="nodeb", PATIENCE="8")
+    process = job("work.py", "0", BROKEN="nodeb", PATIENCE="20")
     text, _ = process.communicate(timeout=120)
     assert process.returncode == 1, text
     assert "2 workers did not come; those that came are on: nodea" in text
