@@ -1,11 +1,8 @@
-"""An executor for each backend of the matrix, and libraries that must be there under CI."""
+"""An executor for each backend of the matrix."""
 
 from __future__ import annotations
 
-import importlib
-import os
 from collections.abc import Callable, Iterator
-from types import ModuleType
 
 import pytest
 
@@ -34,18 +31,3 @@ def start(request: pytest.FixtureRequest, ex: Executor) -> Iterator[Callable[...
     yield open_executor
     for executor in opened:
         executor.shutdown(kill=True)
-
-
-def _library(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
-            pytest.fail(f"{name} is not installed: {error}", pytrace=False)
-        pytest.skip(f"{name} is not installed: {error}")
-
-
-@pytest.fixture
-def library() -> Callable[[str], ModuleType]:
-    """Import a library; without it the test is skipped, and fails under CI=true."""
-    return _library

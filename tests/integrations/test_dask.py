@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from guests import guest
 
 from parallactic.errors import InvalidSpec, WorkerLost
 from parallactic.executor import Executor
 from parallactic.testing import tasks
 from parallactic.testing.waiting import lines, until
 
-dask = pytest.importorskip("dask")
-array = pytest.importorskip("dask.array")
+dask = guest("dask")
+array = guest("dask.array")
 
 from parallactic.integrations.dask import dask_get  # noqa: E402  (needs dask)
 
@@ -92,14 +93,14 @@ class TestCollections:
         assert found == ([3, {"b": [12, (17,)]}], 17)
 
     def test_a_bag(self, ex: Executor, way: Way) -> None:
-        bag = pytest.importorskip("dask.bag").from_sequence(range(50), npartitions=7)
+        bag = guest("dask.bag").from_sequence(range(50), npartitions=7)
         assert bag.map(lambda v: v * v).filter(lambda v: v % 2).sum().compute(scheduler=way(ex)) == sum(
             v * v for v in range(50) if v * v % 2
         )
 
-    def test_xarray(self, ex: Executor, way: Way, library: Callable[[str], Any]) -> None:
+    def test_xarray(self, ex: Executor, way: Way) -> None:
         """Means over groups, and a selection, of a labelled array of visibilities."""
-        xarray = library("xarray")
+        xarray = guest("xarray")
         rng = np.random.default_rng(2)
         own = rng.normal(size=(60, 16)) + 1j * rng.normal(size=(60, 16))
         scan = np.repeat([1, 2, 3], 20)
@@ -189,7 +190,7 @@ class TestDataPlane:
         """A sum over many chunks holds a few of them, not all."""
         alive: list[int] = []
 
-        class Watch(pytest.importorskip("dask.callbacks").Callback):  # type: ignore[misc]
+        class Watch(guest("dask.callbacks").Callback):  # type: ignore[misc]
             def _posttask(self, key: Any, result: Any, graph: Any, state: Any, worker: Any) -> None:
                 alive.append(
                     sum(
@@ -207,7 +208,7 @@ class TestDataPlane:
         assert max(alive) < 40
 
     def test_the_progress_bar_of_dask(self, ex: Executor, capsys: pytest.CaptureFixture[str]) -> None:
-        diagnostics = pytest.importorskip("dask.diagnostics")
+        diagnostics = guest("dask.diagnostics")
         with diagnostics.ProgressBar(dt=0.01):
             array.ones(100, chunks=1).sum().compute(scheduler=dask_get(ex))
         assert "100% Completed" in capsys.readouterr().out

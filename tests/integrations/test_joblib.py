@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from guests import guest
 
 from parallactic.errors import InvalidSpec, WorkerLost
 from parallactic.executor import Executor
 from parallactic.testing import tasks
 from parallactic.testing.waiting import lines, until
 
-joblib = pytest.importorskip("joblib")
+joblib = guest("joblib")
 
 import parallactic.integrations.joblib  # noqa: E402, F401  (registers the backend)
 

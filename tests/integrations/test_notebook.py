@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from guests import guest
 
 from parallactic.executor import Executor
 from parallactic.status import Status, WorkerStatus
 
-jupyter = pytest.importorskip("jupyter_client.manager")
-pytest.importorskip("ipykernel")
+jupyter = guest("jupyter_client.manager")
+guest("ipykernel")
 
 PATIENCE = 60.0
 
@@ -123,8 +124,8 @@ class TestCells:
         assert (cell.error, cell.text) == (None, f"{2**20 - 1}\n")
 
     def test_dask_and_joblib(self, kernel: Kernel) -> None:
-        pytest.importorskip("dask.array")
-        pytest.importorskip("joblib")
+        guest("dask.array")
+        guest("joblib")
         cell = kernel.run(
             "import dask.array, joblib\nimport parallactic.integrations.joblib\n"
             "from parallactic.integrations.dask import dask_get\n"

@@ -297,6 +297,16 @@ class LoggingContract(Contract):
                 assert (name, f"{what} {name}") in told
         assert len(heard.records) == 10  # nothing came twice
 
+    def test_logging_to_nowhere(self, start: Start, heard: _Heard, capfd: pytest.CaptureFixture[str]) -> None:
+        """With `log="none"` no record comes to the client, and none is printed."""
+        ex = start(log="none")
+        if not ex.capabilities.isolation:
+            return  # the client's loggers are those of its tasks
+        ex.submit(talk.say, "in a void").result(self.patience)
+        ex.shutdown()
+        assert not heard.records
+        assert "in a void" not in "".join(capfd.readouterr())
+
     @needs_two_workers
     def test_logging_may_be_set_up_by_a_function(self, start: Start, tmp_path: Path) -> None:
         """`ex.setup(init_logging)` with `basicConfig` holds on every worker, also on one that comes later."""

@@ -136,8 +136,8 @@ def capture_records(info: WorkerInfo, rules: LogRules, send: Callable[[dict[str,
     for name, level in rules.levels.items():
         logging.getLogger(name).setLevel(level)
     forward = Forward(info, rules, send)
-    if rules.forward:
-        handle_last(forward)
+    # Without any handler `logging` would print warnings.
+    handle_last(forward if rules.forward else logging.NullHandler())
     return forward
 
 
