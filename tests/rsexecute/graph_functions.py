@@ -84,3 +84,8 @@ class Stay:
 
 def size_of(thing: Stay) -> int:
     return thing.data.size
+
+
+def total_of(dataset: Any) -> tuple[str, float]:
+    """Return what holds the data of a dataset, and their sum."""
+    return type(dataset["vis"].data).__name__, float(dataset["vis"].sum())

@@ -107,3 +107,16 @@ def test_a_dask_client_computes_our_nodes(rs: RSExecute):
     ) as client:
         assert client.compute(node).result(60) == 6
         assert client.compute([node, node + 1], sync=True) == [6, 7]
+
+
+def test_datasets_with_and_without_dask_inside(rs: RSExecute):
+    """RASCIL's data models are xarray datasets: plain ones are plain values, others are computed."""
+    xarray = pytest.importorskip("xarray", reason="the data models of RASCIL")
+    plain = xarray.Dataset({"vis": ("row", np.arange(6.0))})
+    chunked = plain.chunk({"row": 2})
+    graph = [rs.execute(g.total_of)(plain), rs.execute(g.total_of)(chunked), [plain, chunked + 1]]
+    first, second, (same, more) = rs.compute(graph, sync=True)
+    assert first == ("ndarray", 15.0)
+    assert second == ("ndarray", 15.0)
+    assert same is plain
+    xarray.testing.assert_identical(more, plain + 1)
