@@ -123,6 +123,10 @@ class TestCells:
         )
         assert (cell.error, cell.text) == (None, f"{2**20 - 1}\n")
 
+    def test_results_may_be_awaited(self, kernel: Kernel) -> None:
+        cell = kernel.run("import asyncio\nprint(await asyncio.wrap_future(ex.submit(pow, 2, 5)))")
+        assert (cell.error, cell.text) == (None, "32\n")
+
     def test_dask_and_joblib(self, kernel: Kernel) -> None:
         guest("dask.array")
         guest("joblib")

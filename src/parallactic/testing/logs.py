@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -296,6 +297,20 @@ class LoggingContract(Contract):
             for what in ("python", "descriptor", "library", "program", "open end"):
                 assert (name, f"{what} {name}") in told
         assert len(heard.records) == 10  # nothing came twice
+
+    def test_logging_of_what_several_processes_print(
+        self, start: Start, engine: Engine, heard: _Heard
+    ) -> None:
+        """Processes that a task has forked print beside it; every line comes once, and whole."""
+        if not engine.capabilities.output:
+            return  # refused, see above
+        ex = start(log_output=True)
+        ex.target(0).submit(talk.fork_and_talk, 200).result(self.patience)
+        ex.shutdown()
+        printed = Counter(record.getMessage() for record in heard.records if record.name != talk.LOGGER)
+        expected = Counter(f"parent {number}" for number in range(200))
+        expected += Counter({f"child {number}": 3 for number in range(200)})
+        assert printed == expected
 
     def test_logging_to_nowhere(self, start: Start, heard: _Heard, capfd: pytest.CaptureFixture[str]) -> None:
         """With `log="none"` no record comes to the client, and none is printed."""

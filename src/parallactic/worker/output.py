@@ -60,12 +60,18 @@ class _Written:
         self._libc = ctypes.CDLL(None)
         self._pid = os.getpid()
 
-    def by_python(self, write: Callable[[], None], size: int) -> None:
-        """Note where something of so many bytes was written."""
+    def by_python(self, write: Callable[[], None], content: bytes) -> None:
+        """Write something, and note where it stands."""
         write()
-        if os.getpid() == self._pid:
-            end = os.lseek(1, 0, os.SEEK_CUR)
-            self._own.append((end - size, end))
+        if os.getpid() != self._pid or not content:
+            return
+        end = os.fstat(self._file).st_size
+        start = end - len(content)
+        if os.pread(self._file, len(content), start) != content:
+            # Another process has written since.
+            begin = self._own[-1][1] if self._own else self._seen
+            start = begin + os.pread(self._file, end - begin, begin).find(content)
+        self._own.append((start, start + len(content)))
 
     def by_others(self) -> str:
         """Return what was written since the last call, but for what Python wrote."""
@@ -95,8 +101,8 @@ class _Tee(io.TextIOBase):
         if self._written is None:
             self._log.write(text)
         else:
-            size = len(text.encode(self._log.encoding, self._log.errors))
-            self._written.by_python(lambda: self._write_through(text), size)
+            content = text.encode(self._log.encoding, self._log.errors)
+            self._written.by_python(lambda: self._write_through(text), content)
         if os.getpid() != self._pid:
             # A process that a task has forked: the connection to the client is its parent's.
             return len(text)
