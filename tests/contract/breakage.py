@@ -23,6 +23,7 @@ SEMANTICS = {
     10: "data",
     11: "security",
     12: "journal",
+    13: "logging",
 }
 
 
@@ -33,7 +34,7 @@ class Breakage:
     Parameters
     ----------
     semantic
-        Its number in the design.
+        Its number in `docs/executor.md`.
     what
         What is wrong.
     backend

@@ -8,7 +8,8 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import break_running  # noqa: F401  (fills the list)
+import break_logging  # noqa: F401  (fills the list)
+import break_running  # noqa: F401
 import break_surroundings  # noqa: F401
 import pytest
 from breakage import BREAKAGES, SEMANTICS, Breakage
