@@ -174,6 +174,7 @@ class LogFiles:
     run: str
     _open: dict[str, int] = field(default_factory=dict)
     _formatter: logging.Formatter = field(default_factory=formatter)
+    _closed: bool = False
 
     def __post_init__(self) -> None:
         names = {name for _, name, _, _ in string.Formatter().parse(self.path) if name}
@@ -182,7 +183,9 @@ class LogFiles:
             self._descriptor(self._named("", ""))
 
     def write(self, record: logging.LogRecord) -> None:
-        """Append a record."""
+        """Append a record, unless the run is over."""
+        if self._closed:
+            return
         message = self._formatter.format(record).rstrip()
         path = self._named(str(getattr(record, "worker", "-")), str(getattr(record, "host", "-")))
         os.write(self._descriptor(path), (message.replace("\n", "\n    ") + "\n").encode(errors="replace"))
@@ -201,5 +204,6 @@ class LogFiles:
 
     def close(self) -> None:
         """Close the files."""
+        self._closed = True
         while self._open:
             os.close(self._open.popitem()[1])
