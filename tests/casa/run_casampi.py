@@ -1,6 +1,7 @@
-"""Run some of casampi's own tests against our stand-in: ``run_casampi.py BACKEND FOLDER NAME...``.
+"""Run some of casampi's own tests against our stand-in: ``run_casampi.py BACKEND TASKS FOLDER NAME...``.
 
-FOLDER holds the unpacked wheel. Writes outcome.json: how many ran, and what those said that did not pass.
+TASKS is "tasks" if the servers are to import CASA. FOLDER holds the unpacked wheel. Writes outcome.json: how
+many ran, and what those said that did not pass.
 """
 
 import importlib.util
@@ -16,9 +17,9 @@ from parallactic.casa import enable
 os.environ["OMPI_COMM_WORLD_LOCAL_SIZE"] = "3"
 
 if __name__ == "__main__":
-    backend, folder, *names = sys.argv[1:]
+    backend, tasks, folder, *names = sys.argv[1:]
     # They expect that a server whose interpreter is blocked times out; casampi waits 42 s for that.
-    enable(backend=backend, workers=2, silence=4)
+    enable(backend=backend, workers=2, silence=4, tasks=tasks == "tasks")
     place = Path(folder) / "casampi" / "tests" / "test_casampi.py"
     spec = importlib.util.spec_from_file_location("test_casampi", place)
     module = importlib.util.module_from_spec(spec)

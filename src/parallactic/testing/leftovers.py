@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import psutil
 
 from parallactic.testing.waiting import settles
 
-__all__ = ["Snapshot", "private_temporary_folder"]
+__all__ = ["Snapshot", "private_temporary_folder", "shared_memory"]
 
 
 @dataclass(frozen=True)
@@ -112,3 +112,28 @@ def private_temporary_folder() -> Iterator[None]:
         else:
             os.environ["TMPDIR"] = variable
         shutil.rmtree(folder)
+
+
+def shared_memory(own: Iterable[int] = ()) -> frozenset[str]:
+    """Return the names of this user's shared memory, but for what others use at the moment.
+
+    Others are all living processes but `own`: tests that run beside this one may have servers.
+    """
+    folder = Path("/dev/shm")
+    if not folder.is_dir():
+        return frozenset()
+    names = {entry.name for entry in os.scandir(folder) if entry.stat().st_uid == os.getuid()}
+    for pid in set(psutil.pids()) - set(own):
+        names -= _used_by(pid)
+    return frozenset(names)
+
+
+def _used_by(pid: int) -> set[str]:
+    """Return the names in /dev/shm that a process has mapped or opened, itself or something below."""
+    place = Path("/proc", str(pid))
+    try:
+        used = (place / "maps").read_text(errors="replace").splitlines()
+        used += [str(entry.readlink()) for entry in (place / "fd").iterdir()]
+    except OSError:
+        return set()  # another user's, or gone meanwhile
+    return {line.partition("/dev/shm/")[2].split("/")[0] for line in used if "/dev/shm/" in line}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import gc
-import os
 import threading
 import time
 import weakref
@@ -18,7 +17,7 @@ from parallactic.errors import InvalidSpec
 from parallactic.testing import tasks
 from parallactic.testing.base import Contract, Start
 from parallactic.testing.engine import Engine
-from parallactic.testing.leftovers import Snapshot
+from parallactic.testing.leftovers import Snapshot, shared_memory
 from parallactic.testing.scripts import running
 from parallactic.testing.waiting import go, lines, pid_in, settles, undisturbed, until
 
@@ -296,20 +295,20 @@ class ShutdownContract(Contract):
         )
 
         def attempt(number: int) -> bool:
-            memory = _shared_memory()
+            memory = shared_memory()
             started = tmp_path / f"started-{number}"
             with running(engine, code, str(started)) as client:
                 pid_in(started, self.patience)
                 assert bool(client.helpers) == engine.capabilities.isolation
                 client.kill()
                 until(lambda: not client.helpers, 5.0, "the workers of a client that was killed are gone")
-            left = _shared_memory() - memory
+            left = shared_memory() - memory
             if not engine.capabilities.clean_when_killed:
                 # What the engine names itself may stay; nothing of this library.
                 left = frozenset(name for name in left if "parallactic" in name)
             return not left
 
-        # Others on this host may get shared memory meanwhile.
+        # What others got this very moment may not be in use yet.
         undisturbed(attempt, "no shared memory of a client that was killed is left")
 
     def test_shutdown_is_followed_by_new_runs(self, engine: Engine) -> None:
@@ -322,12 +321,3 @@ class ShutdownContract(Contract):
                 foreign = first.submit(tasks.identity, 5)
                 assert second.submit(tasks.add, foreign, 1).result(self.patience) == 6
         before.assert_nothing_left(self.linger)
-
-
-def _shared_memory() -> frozenset[str]:
-    """Return the names of this user's shared memory."""
-    folder = Path("/dev/shm")
-    if not folder.is_dir():
-        return frozenset()
-    mine = os.getuid()
-    return frozenset(entry.name for entry in os.scandir(folder) if entry.stat().st_uid == mine)
