@@ -129,6 +129,19 @@ def test_what_is_no_client():
     assert not is_dask_client("head:8786")
 
 
+def test_a_script_that_dask_imports_again_is_told_what_to_do(tmp_path: Path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from parallactic.rsexecute import get_dask_client\n"
+        "get_dask_client(n_workers=1, dashboard_address=':0', timeout=20)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 1
+    assert "must be made under `if __name__ == '__main__':`" in done.stderr.splitlines()[-1]
+
+
 # -- Hosts --------------------------------------------------------------------------------------------------
 
 

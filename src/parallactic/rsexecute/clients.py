@@ -174,6 +174,9 @@ def get_dask_client(
     `scheduler_file`. A scheduler that is named and does not answer is an error, never a local cluster. Give
     the client to `RSExecute.set_client`, which closes it in the end.
 
+    The local cluster is Dask's own: a script must make it under ``if __name__ == "__main__":``, which
+    ``set_client(n_workers=...)`` does not need.
+
     Parameters
     ----------
     timeout
@@ -189,7 +192,7 @@ def get_dask_client(
     Raises
     ------
     BackendUnavailable
-        If the scheduler does not answer, or distributed is not installed.
+        If the scheduler does not answer, the cluster cannot be started, or distributed is not installed.
     """
     try:
         distributed: Any = import_module("distributed")
@@ -222,6 +225,11 @@ def get_dask_client(
             client = distributed.Client(distributed.LocalCluster(**cluster), timeout=timeout)
         else:
             client = distributed.Client(timeout=timeout, **cluster)
+    except RuntimeError as error:
+        raise BackendUnavailable(
+            f"a Dask cluster on this host cannot be started: {error} In a script, Dask's own cluster must be "
+            "made under `if __name__ == '__main__':`; rsexecute.set_client(n_workers=...) needs no such line."
+        ) from error
     except (OSError, TimeoutError, ValueError) as error:
         raise BackendUnavailable(
             f"the Dask scheduler {where} does not answer within {timeout:g} s: {error}. Start it with "
