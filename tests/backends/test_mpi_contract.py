@@ -24,7 +24,7 @@ PARTS = (
     "test_shutdown.py::TestShutdown::test_shutdown_by_ctrl_c_is_quick",
     "test_shutdown.py::TestShutdown::test_shutdown_by_sigkill_of_the_client_ends_workers",
 )
-JOB = (MPIEXEC, "--with-ft", "ulfm", "-n", "3")
+JOB = (MPIEXEC, "--oversubscribe", "--with-ft", "ulfm", "-n", "3")
 
 
 @pytest.fixture(autouse=True)
