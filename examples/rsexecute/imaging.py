@@ -137,7 +137,7 @@ def init_logging() -> None:
 if len(sys.argv) > 1 and sys.argv[1] == "here":
     rsexecute.set_client(use_dask=False)
 else:
-    rsexecute.set_client(use_dask=True, n_workers=2)
+    rsexecute.set_client(use_dask=True)
 rsexecute.run(init_logging)
 rsexecute.init_statistics()
 

@@ -62,7 +62,9 @@ def fluxes(text: str) -> list[str]:
 @pytest.mark.parametrize("backend", selected_backends())
 def test_imaging_finds_the_same_everywhere(backend: str, images_here: list[str], tmp_path: Path):
     require(backend)
-    text = python(tmp_path, EXAMPLES / "rsexecute" / "imaging.py", PARALLACTIC_BACKEND=backend)
+    text = python(
+        tmp_path, EXAMPLES / "rsexecute" / "imaging.py", PARALLACTIC_BACKEND=backend, PARALLACTIC_WORKERS="2"
+    )
     assert len(images_here) == 13
     assert fluxes(text) == images_here
     assert f"functions on {backend}" in text
@@ -194,6 +196,18 @@ def test_the_batch_script_starts_dask_on_every_host_and_ends_with_the_script(
     left = {path.name for path in (tmp_path / "logs" / "dask-77").iterdir()}
     assert not {"key.pem", "cert.pem", "scheduler.json"} & left
     assert (tmp_path / "logs" / "dask-77").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.skipif("dask" not in selected_backends(), reason="the backend dask is not in the matrix")
+def test_the_batch_script_runs_the_imaging_graph(
+    job: Callable[..., subprocess.Popen[str]], images_here: list[str], tmp_path: Path
+):
+    process = job(str(EXAMPLES / "rsexecute" / "imaging.py"))
+    text, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, text
+    assert fluxes(text) == images_here
+    assert "functions on dask" in text
+    assert nothing_runs(tmp_path), daskers(tmp_path)
 
 
 def test_a_batch_script_that_is_cancelled_leaves_nothing(
