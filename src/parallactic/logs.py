@@ -101,22 +101,31 @@ def _place(log: Any, run_dir: str | os.PathLike[str] | None) -> str:
         return str(Path(run_dir).absolute() / ("log-{worker}.txt" if log == "per-worker" else "log.txt"))
     if not isinstance(log, str | os.PathLike):
         raise InvalidSpec(f"log={log!r} must be a path, or one of {', '.join(_WORDS)}.")
-    path = os.fspath(log)
+    path = str(Path(log).expanduser())
     if os.sep not in path and not Path(path).suffix:
         raise InvalidSpec(
             f"log={path!r} is none of {', '.join(_WORDS)}{near_match(path, _WORDS)} "
             "A path has a folder or an ending: log='./name' or log='name.log'."
         )
-    try:
-        fields = {name for _, name, _, _ in string.Formatter().parse(path) if name is not None}
-    except ValueError as error:
-        raise InvalidSpec(f"log={path!r} has unpaired braces: {error}.") from error
+    fields = _fields(path)
     for name in fields:
         if name not in _FIELDS:
             raise InvalidSpec(
                 f"log={path!r} has {{{name}}}{near_match(name, _FIELDS)} There are {', '.join(_FIELDS)}."
             )
+    try:
+        path.format(worker=0, host="", run="")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidSpec(f"log={path!r} cannot be filled in: {error}.") from error
     return str(Path(path).absolute())
+
+
+def _fields(path: str) -> set[str]:
+    """Return what stands in braces."""
+    try:
+        return {name for _, name, _, _ in string.Formatter().parse(path) if name is not None}
+    except ValueError as error:
+        raise InvalidSpec(f"log={path!r} has unpaired braces: {error}.") from error
 
 
 def _truth(value: Any) -> bool:
@@ -177,20 +186,19 @@ class LogFiles:
     _closed: bool = False
 
     def __post_init__(self) -> None:
-        names = {name for _, name, _, _ in string.Formatter().parse(self.path) if name}
-        if not names & {"worker", "host"}:
+        if not _fields(self.path) & {"worker", "host"}:
             # The one file is made now: a path that cannot be written is told at the start.
-            self._descriptor(self._named("", ""))
+            self._descriptor(self._named(0, ""))
 
     def write(self, record: logging.LogRecord) -> None:
         """Append a record, unless the run is over."""
         if self._closed:
             return
         message = self._formatter.format(record).rstrip()
-        path = self._named(str(getattr(record, "worker", "-")), str(getattr(record, "host", "-")))
+        path = self._named(getattr(record, "worker", 0), getattr(record, "host", "-"))
         os.write(self._descriptor(path), (message.replace("\n", "\n    ") + "\n").encode(errors="replace"))
 
-    def _named(self, worker: str, host: str) -> str:
+    def _named(self, worker: int, host: str) -> str:
         return self.path.format(worker=worker, host=host, run=self.run.replace(os.sep, "_"))
 
     def _descriptor(self, path: str) -> int:

@@ -62,7 +62,7 @@ def no_levels(patch: Patch) -> None:
 @breaks(13, "one file for all where one for each was asked for", "threads", "to_a_file_for_each_worker")
 def one_file(patch: Patch) -> None:
     whole = LogFiles._named
-    patch.setattr(LogFiles, "_named", lambda self, worker, host: whole(self, "0", host))
+    patch.setattr(LogFiles, "_named", lambda self, worker, host: whole(self, 0, host))
 
 
 @breaks(13, "the last records are not written", "multiprocessing", "to_one_file")

@@ -202,14 +202,14 @@ class LoggingContract(Contract):
     @needs_two_workers
     def test_logging_to_a_file_for_each_worker(self, start: Start, tmp_path: Path) -> None:
         """Named by the worker, in the run's folder or by a path; records of several lines stay together."""
-        named = start(log=str(tmp_path / "by-{worker}-of-{run}.log"), name="night 2")
+        named = start(log=str(tmp_path / "by-{worker:02d}-of-{run}.log"), name="night 2")
         in_run = start(log="per-worker", run_dir=tmp_path / "run")
         for ex in (named, in_run):
             for number in range(2):
                 ex.target(number).submit(talk.trip, f"from {number}").result(self.patience)
             ex.shutdown()
         for number in range(2):
-            for path in (tmp_path / f"by-{number}-of-night 2.log", tmp_path / "run" / f"log-{number}.txt"):
+            for path in (tmp_path / f"by-0{number}-of-night 2.log", tmp_path / "run" / f"log-{number}.txt"):
                 first, *rest = lines(path)
                 match = _LINE.fullmatch(first)
                 assert match is not None
@@ -254,6 +254,7 @@ class LoggingContract(Contract):
             ({"log": "one-file"}, "run_dir"),
             ({"log": "logs/{wroker}.log"}, "did you mean 'worker'"),
             ({"log": "logs/{worker.log"}, "braces"),
+            ({"log": "logs/{host:03d}.log"}, "cannot be filled in"),
             ({"log": tmp_path / "file" / "all.log"}, "cannot be written"),
             ({"log_level": "LOUD"}, "is not a level"),
             ({"log_output": "perhaps"}, "must be true or false"),
