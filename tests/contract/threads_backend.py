@@ -103,7 +103,8 @@ class WorkerThread(threading.Thread):
         self._run = run
         self._functions = FunctionCache()
         self._queue: deque[Envelope] = deque()
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._running: tuple[int, int] | None = None
         self._ending = False
         self._epoch = 0
@@ -118,8 +119,9 @@ class WorkerThread(threading.Thread):
         while (envelope := self._next()) is not None:
             try:
                 outcome = execute(envelope, info, self._plane, self._functions)
-                with self._changed:
-                    # An exception that `cancel` raised into this thread arrives here at the latest.
+                # An exception that `cancel` raised into this thread arrives here at the latest. Not by the
+                # condition: that takes the lock in Python code, in which the exception would leave it taken.
+                with self._lock:
                     self._running = None
             except Interrupted:
                 info = self._begin_again(envelope)
