@@ -3,6 +3,8 @@
 import concurrent.futures
 import os
 import pickle
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -311,6 +313,24 @@ def test_an_unavailable_backend_is_an_error_and_leaves_the_session_usable(monkey
         with pytest.raises(BackendUnavailable, match="no workers today"):
             rsexecute.set_client(backend="mpi")
     assert rsexecute.compute(rsexecute.execute(g.inc)(1), sync=True) == 2
+
+
+def test_a_client_that_is_given_again_is_not_closed(monkeypatch: pytest.MonkeyPatch):
+    closed: list[object] = []
+    monkeypatch.setattr(clients, "close_client", closed.append)
+    with Executor("serial", workers=1) as executor, RSExecute() as session:
+        session.set_client(client=executor)
+        session.set_client(client=executor, verbose=True)
+        assert closed == []
+        session.set_client(backend="serial", workers=1)
+        assert closed == [executor]
+
+
+def test_nothing_is_imported_that_may_not_be_needed():
+    heavy = "dask", "distributed", "numba", "astropy", "mpi4py"
+    code = f"import sys, parallactic.rsexecute; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 # -- Inside a task ------------------------------------------------------------------------------------------

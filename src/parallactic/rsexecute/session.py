@@ -97,7 +97,7 @@ class RSExecute:
         """
         clients.refuse_contradictions(client, use_dask, use_dlg, backend, settings)
         with self._lock:
-            self._end()
+            self._end(keep=client)
             self._verbose, self._optimize = verbose, optim
             self._immediate = not use_dask
             if not use_dask:
@@ -157,12 +157,12 @@ class RSExecute:
         with self._lock:
             self._end()
 
-    def _end(self) -> None:
+    def _end(self, keep: Any = None) -> None:
         executor, client, own = self._executor, self._client, self._own
         self._executor, self._client, self._own, self._report = None, None, False, None
         if executor is not None and own:
             executor.shutdown()
-        if client is not None:
+        if client is not None and client is not keep:
             clients.close_client(client)
 
     def _open(self) -> Executor | None:
