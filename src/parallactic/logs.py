@@ -98,17 +98,16 @@ def _place(log: Any, run_dir: str | os.PathLike[str] | None) -> str:
                 f"log={log!r} writes into the run's folder, which is temporary; give run_dir= as well, "
                 "or a path: log='logs/{worker}.log'."
             )
-        return str(Path(run_dir).absolute() / ("log-{worker}.txt" if log == "per-worker" else "log.txt"))
+        return _literal(run_dir) + os.sep + ("log-{worker}.txt" if log == "per-worker" else "log.txt")
     if not isinstance(log, str | os.PathLike):
         raise InvalidSpec(f"log={log!r} must be a path, or one of {', '.join(_WORDS)}.")
-    path = str(Path(log).expanduser())
-    if os.sep not in path and not Path(path).suffix:
+    if isinstance(log, str) and os.sep not in log and not Path(log).suffix:
         raise InvalidSpec(
-            f"log={path!r} is none of {', '.join(_WORDS)}{near_match(path, _WORDS)} "
+            f"log={log!r} is none of {', '.join(_WORDS)}{near_match(log, _WORDS)} "
             "A path has a folder or an ending: log='./name' or log='name.log'."
         )
-    fields = _fields(path)
-    for name in fields:
+    path = str(Path(log).expanduser())
+    for name in _fields(path):
         if name not in _FIELDS:
             raise InvalidSpec(
                 f"log={path!r} has {{{name}}}{near_match(name, _FIELDS)} There are {', '.join(_FIELDS)}."
@@ -117,7 +116,12 @@ def _place(log: Any, run_dir: str | os.PathLike[str] | None) -> str:
         path.format(worker=0, host="", run="")
     except (ValueError, TypeError, AttributeError) as error:
         raise InvalidSpec(f"log={path!r} cannot be filled in: {error}.") from error
-    return str(Path(path).absolute())
+    return path if Path(path).is_absolute() else _literal(Path.cwd()) + os.sep + path
+
+
+def _literal(folder: str | os.PathLike[str]) -> str:
+    """Return a folder in which braces are braces."""
+    return str(Path(folder).absolute()).replace("{", "{{").replace("}", "}}")
 
 
 def _fields(path: str) -> set[str]:

@@ -246,6 +246,19 @@ class LoggingContract(Contract):
         for name in ("file", "variable", "argument"):
             assert len(lines(tmp_path / f"by-{name}.log")) == 1
 
+    def test_logging_beside_braces(
+        self, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Braces of a folder that the log's name does not spell out are braces; a path needs no ending."""
+        here = tmp_path / "night{1}"
+        here.mkdir()
+        monkeypatch.chdir(here)
+        for options in ({"log": "./records"}, {"log": Path("more")}, {"log": "one-file", "run_dir": "run"}):
+            with engine.open(**options) as ex:
+                ex.submit(talk.say, "hello").result(self.patience)
+        for name in ("records", "more", "run/log.txt"):
+            assert len(lines(here / name)) == 1
+
     def test_logging_to_a_wrong_place_is_told(self, engine: Engine, tmp_path: Path) -> None:
         """Before anything starts, with what is near or what to do."""
         (tmp_path / "file").touch()
