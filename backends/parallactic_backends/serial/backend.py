@@ -138,6 +138,8 @@ class SerialBackend(Backend):
         epoch = self._infos[number].epoch
         message = f"the task {envelope.name} was stopped on virtual worker {number}."
         with self._running_lock:
+            # The exception may have come just before `_execute` could say so.
+            self._running = None
             self._queue = deque(waiting for waiting in self._queue if waiting.worker != number)
         self._emit(WorkerDown(number, epoch, "signal", message, "", (envelope.task, envelope.attempt)))
         self._infos[number] = self._new_worker(number, epoch + 1)
