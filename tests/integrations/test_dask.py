@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import operator
 import os
 import signal
@@ -58,6 +60,15 @@ def _fail(number: int, _: Any = None) -> int:
 
 def _note(path: str, line: str, _: Any = None) -> str:
     return tasks.append(path, line)
+
+
+def _shared_blocks() -> int:
+    """Return how many blocks of shared memory this process holds open."""
+    found = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # that of the listing itself
+            found += "memfd" in str(descriptor.readlink())
+    return found
 
 
 class TestCollections:
@@ -206,6 +217,26 @@ class TestDataPlane:
             assert total.compute(scheduler=dask_get(ex), optimize_graph=False) == 200
         assert len(alive) >= 400
         assert max(alive) < 40
+
+    def test_little_memory_is_held_at_a_time(self, ex: Executor) -> None:
+        """Of a chain over forty chunks the client holds the shared memory of a few, in the end of none."""
+        if not ex.capabilities.shared_memory:
+            return  # nothing to count
+        before, most = _shared_blocks(), 0
+
+        class Watch(guest("dask.callbacks").Callback):  # type: ignore[misc]
+            def _posttask(self, *_: Any) -> None:
+                nonlocal most
+                most = max(most, _shared_blocks() - before)
+
+        x = array.ones((40 * 200, 1000), chunks=(200, 1000))  # 1.6 MB each
+        with Watch():
+            total = ((x + 1) * 2).sum(split_every=2).compute(scheduler=dask_get(ex), optimize_graph=False)
+        assert total == 40 * 200 * 1000 * 4
+        assert most <= 20
+        assert most >= 1 or ex.backend != "multiprocessing"  # elsewhere chunks may lie with the workers
+        gc.collect()
+        until(lambda: _shared_blocks() <= before, PATIENCE, "no shared memory is left")
 
     def test_the_progress_bar_of_dask(self, ex: Executor, capsys: pytest.CaptureFixture[str]) -> None:
         diagnostics = guest("dask.diagnostics")
