@@ -7,11 +7,13 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from parallactic.errors import InvalidSpec
 from parallactic.logs import LogChoice, LogFiles
 from parallactic.worker.records import MarkedRecord, handle_last, mark_records
 
 __all__ = ["Relay"]
 
+_log = logging.getLogger(__name__)
 _PRINTED = ("parallactic.stdout", "parallactic.stderr")
 
 
@@ -47,8 +49,8 @@ class Relay:
         """Take a record of a worker, which carries worker, host and task."""
         record = logging.makeLogRecord(dict(fields))
         if self._files is not None:
-            self._files.write(record)
-        elif self._relayed:
+            self._write(record)
+        if self._relayed:
             logger = logging.getLogger(record.name)
             # What was printed was asked for, whatever its level is.
             if logger.isEnabledFor(record.levelno) or record.name in _PRINTED:
@@ -56,8 +58,19 @@ class Relay:
 
     def own_record(self, record: logging.LogRecord) -> None:
         """Take a record that was made in this process, if a task of this run has made it."""
-        if self._files is not None and isinstance(record, MarkedRecord) and record.run in (self._run, ""):
+        if isinstance(record, MarkedRecord) and record.run in (self._run, ""):
+            self._write(record)
+
+    def _write(self, record: logging.LogRecord) -> None:
+        if self._files is None:
+            return
+        try:
             self._files.write(record)
+        except (OSError, InvalidSpec) as error:
+            # Said once; from here on they go where they can be seen.
+            self._files.close()
+            self._files, self._relayed = None, True
+            _log.error("the log cannot be written any more, its records follow here: %s", error)
 
     def lines(self, stream: str, text: str) -> None:
         """Print what a task printed."""

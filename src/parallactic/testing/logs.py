@@ -275,6 +275,19 @@ class LoggingContract(Contract):
             with pytest.raises(InvalidSpec, match=told):
                 engine.open(**options)
 
+    def test_logging_to_a_full_disk_is_told_once(
+        self, start: Start, heard: _Heard, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Records that cannot be written come to the client's logging; no task fails."""
+        ex = start(log="/dev/full")
+        for number in range(3):
+            ex.target(0).submit(talk.say, f"clouds {number}").result(self.patience)
+        until(lambda: len(heard.records) == 3, self.patience, "the records are here")
+        assert heard.messages() == [f"clouds {number}" for number in range(3)]
+        (told,) = [record for record in caplog.records if "cannot be written" in record.getMessage()]
+        assert told.levelno == logging.ERROR
+        assert "No space left" in told.getMessage()
+
     def test_logging_of_the_last_moment_arrives(self, start: Start, heard: _Heard) -> None:
         """What a worker logged before it was killed is not lost with it."""
         ex = start()
