@@ -106,6 +106,7 @@ class WorkerThread(threading.Thread):
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._running: tuple[int, int] | None = None
+        self._last: Envelope
         self._ending = False
         self._epoch = 0
 
@@ -116,15 +117,19 @@ class WorkerThread(threading.Thread):
 
     def run(self) -> None:
         info = self._begin()
-        while (envelope := self._next()) is not None:
+        while True:
+            # An exception that `cancel` raises into this thread arrives in here: when the task is taken at
+            # the earliest, and when it is given up at the latest.
             try:
+                envelope = self._next()
+                if envelope is None:
+                    return
                 outcome = execute(envelope, info, self._plane, self._functions)
-                # An exception that `cancel` raised into this thread arrives here at the latest. Not by the
-                # condition: that takes the lock in Python code, in which the exception would leave it taken.
+                # Not by the condition: that takes the lock in Python code, and would be left with it taken.
                 with self._lock:
                     self._running = None
             except Interrupted:
-                info = self._begin_again(envelope)
+                info = self._begin_again()
             else:
                 self._emit(Finished(outcome, self._number))
 
@@ -133,7 +138,7 @@ class WorkerThread(threading.Thread):
             self._changed.wait_for(lambda: self._queue or self._ending)
             if self._ending:
                 return None
-            envelope = self._queue.popleft()
+            envelope = self._last = self._queue.popleft()
             self._running = (envelope.task, envelope.attempt)
             return envelope
 
@@ -143,8 +148,9 @@ class WorkerThread(threading.Thread):
         self._emit(WorkerUp(self._number, self._epoch, hostname(), os.getpid(), info.cores))
         return info
 
-    def _begin_again(self, stopped: Envelope) -> WorkerInfo:
+    def _begin_again(self) -> WorkerInfo:
         """Give up the namespace: nobody knows how the stopped task left it. That is a new epoch."""
+        stopped = self._last
         with self._changed:
             # The core knows what was handed over and not begun, and hands it over again.
             self._queue.clear()

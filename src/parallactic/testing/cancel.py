@@ -141,6 +141,12 @@ class CancelContract(Contract):
         pid_in(tmp_path / "started", self.patience)
         assert future.cancel(force=True)
         assert future.cancelled()
+        # The engine must have heard of it before the call ends by itself.
+        until(
+            lambda: ex.status().counts.get("cancelled") == 1,
+            self.patience,
+            "the run knows that it is cancelled",
+        )
         os.close(writer)
         until(lambda: worker_status(ex, 0).epoch == 1, self.patience, "the worker is replaced")
         assert ex.target(0).submit(tasks.where).result(self.patience)[:2] == (0, 1)
