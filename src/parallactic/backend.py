@@ -74,8 +74,7 @@ class Capabilities:
     inline
         Tasks run on the thread that submits them.
     queues
-        The engine has a queue of its own: it is handed untargeted tasks ahead of need, without a worker, and
-        says with `Started` which worker has begun one.
+        It is handed untargeted tasks ahead of need, chooses their workers, and says `Started` of each.
     native_dependencies
         The engine itself waits for the inputs of a task, if these are results of tasks in its queue.
     shared_memory
@@ -388,10 +387,7 @@ class Backend(ABC):
 
     @abstractmethod
     def launch(self, envelopes: Sequence[Envelope]) -> None:
-        """Hand over tasks; a worker runs those addressed to it one at a time, in the order given.
-
-        An engine with a queue chooses the workers of the others.
-        """
+        """Hand over tasks; a worker runs those addressed to it one at a time, in the order given."""
 
     @abstractmethod
     def cancel(self, task: int, attempt: int, worker: int | None, *, force: bool) -> None:
@@ -406,6 +402,9 @@ class Backend(ABC):
     @abstractmethod
     def stop(self, deadline: float, *, detach: bool = False) -> None:
         """End all workers within `deadline` seconds, killing what is left then. Blocks; the last call."""
+
+    def admit(self, worker: int) -> None:  # noqa: B027  (most engines begin nothing by themselves)
+        """Let the engine give a worker tasks of its queue: it has run what it must begin with."""
 
     def forget(self, key: int) -> None:  # noqa: B027  (workers may keep nothing)
         """Release the value `key` on all workers that keep it."""

@@ -19,7 +19,6 @@ _GROUP = "parallactic.backends"
 
 PLANNED = MappingProxyType(
     {
-        "dask": "pip install 'parallactic[dask]'",
         "slurm": "pip install 'parallactic[slurm]'",
     }
 )

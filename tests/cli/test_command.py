@@ -116,7 +116,7 @@ def test_backends(command) -> None:
     assert [entry["name"] for entry in chosen if entry["default"]] == ["serial"]
     table = command("backends").stdout
     assert "multiprocessing *" in table
-    assert "dask: it will need pip install 'parallactic[dask]'\n" in table + "\n"
+    assert "slurm: it will need pip install 'parallactic[slurm]'\n" in table + "\n"
 
 
 def test_flag_versions(here, tmp_path) -> None:

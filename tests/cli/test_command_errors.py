@@ -64,7 +64,7 @@ def _tree(folder: Path) -> dict[str, bytes]:
         (["partition", "sky.ms", "a", "--outputvis", "c"], ["'a' is one word too many"]),
         (["tclean", "sky.ms", "image", "--cell", "3Jy"], ["cell='3Jy'", "'Jy'", "arcsec"]),
         (["tclean", "sky.ms", "image", "--field", "nobody"], ["field='nobody'"]),
-        (["flag", "sky.ms", "--backend", "dask"], ["dask", "not part of this release"]),
+        (["flag", "sky.ms", "--backend", "slurm"], ["slurm", "not part of this release"]),
         (["flag", "sky.ms", "--backend", "seriel"], ["no backend 'seriel'", "did you mean 'serial'"]),
         (["flag", "sky.ms", "--timecutof", "3"], ["--timecutof", "--timecutoff"]),
         (["flg", "sky.ms"], ["'flg'", "'flag'"]),

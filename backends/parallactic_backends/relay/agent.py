@@ -44,6 +44,9 @@ class Agent:
         self.bereft = False
         """Whether the client said that a part of the whole is lost."""
 
+        self.epoch = 0
+        """That of the worker which connected last."""
+
         self._link = link
         self._watch = watch
         self._folder: Path | None = None
@@ -141,6 +144,8 @@ class Agent:
         self._listener.taken(sock)
         way = Way.SUPERVISOR if hello.role == ROLE_SUPERVISOR else Way.WORKER
         lane = self._lanes[way] = Channel(sock)
+        if way is Way.WORKER:
+            self.epoch = hello.epoch
         self._watch.readable(lane, lambda: self._relay_up(way, lane))
         report = Report.SUPERVISOR_UP if way is Way.SUPERVISOR else Report.WORKER_UP
         self._link.post(Way.AGENT, report, json.dumps((hello.epoch, hello.pid)).encode())

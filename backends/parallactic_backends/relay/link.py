@@ -30,6 +30,7 @@ class Order(IntEnum):
     START = 1  # a supervisor, whose worker runs tasks
     END = 2  # of the run: no process is left, then IDLE
     LEAVE = 3  # end the agent
+    ADMIT = 4  # tasks to the worker that did not come from this client's side of the link
 
 
 class Report(IntEnum):
@@ -42,6 +43,8 @@ class Report(IntEnum):
     IDLE = 15
     LEFT = 16
     FOLDERS = 17  # what must be removed if the agent cannot do it itself
+    STARTED = 18  # a task that did not come through the link is about to begin
+    KEPT = 19  # such a task has ended, and its large result has stayed
 
 
 class Arrival(NamedTuple):

@@ -99,6 +99,10 @@ def dependency_error(future: Future, task: Task) -> DependencyFailed | None:
     cause = future.failure()
     if cause is None:
         return None
-    error = DependencyFailed(f"task {task.name} was not run: one of its inputs failed with {cause!r}.")
+    first = cause
+    # The text of what failed first, not of all that were not run for it: that would double with every link.
+    while isinstance(first, DependencyFailed) and first.__cause__ is not None:
+        first = first.__cause__
+    error = DependencyFailed(f"task {task.name} was not run: one of its inputs failed with {first!r}.")
     error.__cause__ = cause
     return error

@@ -110,7 +110,10 @@ class EngineQueue:
         ahead = 0
         if self._typical is not None:
             ahead = min(_MOST_AHEAD, int(_AHEAD_SECONDS / max(self._typical, 1e-6)))
-        return places * (1 + ahead) - running - (len(self._held) - len(self._followers))
+        wanted = places * (1 + ahead)
+        room = wanted - running - (len(self._held) - len(self._followers))
+        # In batches, which cost an engine less than as many single tasks, while there is enough to do.
+        return room if room > places * ahead // 2 else 0
 
     def holds(self, number: int, attempt: int) -> bool:
         """Tell whether the engine holds an attempt that has not begun."""
@@ -124,6 +127,7 @@ class EngineQueue:
         """
         task = self.give_back(number, attempt) or self._withdrawn.pop((number, attempt), None)
         if task is not None:
+            task.attempt = attempt
             self._resources.take(task, _UNIT)
             worker.inflight.appendleft(task)
         return task
@@ -149,3 +153,4 @@ class EngineQueue:
         if len(self._withdrawn) > _MOST_WITHDRAWN:
             self._withdrawn.popitem(last=False)
         self._recall(task)
+        task.attempt -= 1  # it never began

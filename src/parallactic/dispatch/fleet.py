@@ -48,8 +48,14 @@ class Fleet:
         self._journal = journal
         self._hooks = hooks
 
-    def up(self, event: WorkerUp) -> None:
-        """Take a worker into service, after the initializer and the setups it must begin with."""
+    def up(self, event: WorkerUp) -> bool:
+        """Take a worker into service, after the initializer and the setups it must begin with.
+
+        Returns
+        -------
+        bool
+            Whether there are none of these, so that it may run anything.
+        """
         while event.worker >= len(self.workers):
             self.workers.append(Worker(len(self.workers)))
         worker = self.workers[event.worker]
@@ -64,6 +70,7 @@ class Fleet:
             self._ledger.tasks[task.id] = task
         worker.lane.extendleft(reversed(first))
         self._scheduler.available(worker)
+        return not first
 
     def _replay(self, setup: Task) -> Task:
         # It has the number of the setup, and thereby comes before all that waits.

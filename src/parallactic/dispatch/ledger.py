@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 
 from parallactic.dispatch.endings import dependency_error
 from parallactic.dispatch.journal import Journal
@@ -35,6 +35,7 @@ class Ledger:
         self._scheduler = scheduler
         self._journal = journal
         self._waiting_for: dict[Future, list[Task]] = {}
+        self._done: deque[Future] = deque()
 
     def add(self, task: Task) -> None:
         """Take a new task."""
@@ -63,6 +64,16 @@ class Ledger:
         """Tell the tasks that wait for a future that it is done."""
         if not self._waiting_for:
             return
+        self._done.append(future)
+        if len(self._done) > 1:
+            # A task has failed with its input: the call that is at work comes to those behind it, however
+            # long the chain.
+            return
+        while self._done:
+            self._tell(self._done[0])
+            self._done.popleft()
+
+    def _tell(self, future: Future) -> None:
         for task in self._waiting_for.pop(future, ()):
             if task.state is State.DONE:
                 continue

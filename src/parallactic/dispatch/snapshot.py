@@ -51,7 +51,7 @@ def _describe(task: Task, worker: int | None, now: float) -> TaskStatus:
     return TaskStatus(
         task.id,
         task.name,
-        "queued" if task.handed and not task.waiting else _UNFINISHED[task.state],
+        _UNFINISHED[task.state],
         worker,
         task.attempt,
         now - task.since if running else 0.0,

@@ -77,6 +77,11 @@ class Task:
         self.overtime = False
         self.since = 0.0
 
+    @property
+    def begins_epoch(self) -> bool:
+        """Whether a worker must run this before all else."""
+        return self.role is Role.INITIALIZER or self.role is Role.REPLAY
+
     def envelope(self, worker: int | None, cores: int, awaited: tuple[Awaited, ...] = ()) -> Envelope:
         """Return the task as it goes to a worker, or with None to the engine's queue."""
         sources = self.sources

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from concurrent.futures import CancelledError
 from concurrent.futures import Future as AnyFuture
 from pathlib import Path
@@ -120,9 +121,15 @@ class ErrorsContract(Contract):
     def test_errors_that_do_not_travel_are_told(
         self, ex: Executor, error: Exception, parts: tuple[str, ...]
     ) -> None:
-        """An exception that cannot be pickled or unpickled becomes a sentence with its type and text."""
+        """An exception that cannot be pickled or unpickled becomes a sentence with its type and text.
+
+        Where tblib is loaded, as Dask does, one that only its own constructor cannot make again does travel.
+        """
         outcome = ex.submit(raise_by_name, type(error).__name__).exception(self.patience)
-        assert isinstance(outcome, ParallacticError)
+        if "tblib.pickling_support" in sys.modules and isinstance(error, OddError):
+            assert isinstance(outcome, ParallacticError | OddError)
+        else:
+            assert isinstance(outcome, ParallacticError)
         for part in parts:
             assert part in str(outcome)
         assert "raise_by_name" in str(outcome.__cause__)

@@ -1,0 +1,161 @@
+"""The backend ``dask``: Dask balances and moves untargeted work, and workers of ours run it.
+
+Beside every Dask worker an agent runs a supervisor and a worker, as `multiprocessing` does. A task without a
+target is a task of Dask's: Dask chooses where it runs, waits for its inputs and keeps its result. What is
+addressed to one worker goes there by a connection of its own, in strict order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import psutil
+
+from parallactic.backend import Availability, Broken, Capabilities, Emit, RunContext, usable_cores
+from parallactic.wire.envelopes import Envelope
+from parallactic.wire.memory import raise_open_file_limit
+from parallactic_backends.dask.settings import DaskSettings
+from parallactic_backends.dask.worker import DaskWorker
+from parallactic_backends.supervised import SupervisedBackend
+
+__all__ = ["DaskBackend", "DaskSettings"]
+
+
+class DaskBackend(SupervisedBackend[DaskWorker]):
+    """Workers beside those of a Dask cluster."""
+
+    name = "dask"
+    Settings = DaskSettings
+    capabilities = Capabilities(
+        queues=True, native_dependencies=True, shared_memory=True, several_hosts=True, output=True
+    )
+
+    def __init__(self, settings: DaskSettings, context: RunContext) -> None:
+        from parallactic_backends.dask.clusters import connect
+        from parallactic_backends.dask.plane import DaskPlane
+        from parallactic_backends.dask.session import Session
+
+        super().__init__(settings, context)
+        raise_open_file_limit()
+        self.plane = DaskPlane()
+        connection = connect(settings, context)
+        try:
+            self._session = Session(connection, settings.threads)
+            self._count = settings.workers or connection.workers or self._places()
+        except BaseException:
+            connection.close(1.0)
+            raise
+
+    @property
+    def client(self) -> Any:
+        """The ``distributed.Client`` of this run."""
+        return self._session.client
+
+    def _places(self) -> int:
+        """Count the places for workers that a cluster has now."""
+        known = self._session.client.scheduler_info(n_workers=-1)["workers"].values()
+        threads: int = self.settings.threads
+        return max(1, sum(max(1, int(worker["nthreads"]) // threads) for worker in known))
+
+    @classmethod
+    def available(cls) -> Availability:
+        """Tell whether Dask is installed."""
+        missing = [name for name in ("dask", "distributed") if find_spec(name) is None]
+        if missing:
+            return Availability(
+                False, f"{' and '.join(missing)} not found", "pip install 'parallactic[dask]'"
+            )
+        return Availability(True, "starts a local cluster, or joins one")
+
+    @property
+    def max_workers(self) -> int:
+        """Number of workers."""
+        return max(self._count, len(self.workers))
+
+    @property
+    def total_cores(self) -> int:
+        """Threads of all workers together, and at least the cores of this host."""
+        threads: int = self.settings.threads
+        return max(self.max_workers * threads, usable_cores())
+
+    @property
+    def total_memory(self) -> int:
+        """Memory of this host."""
+        return psutil.virtual_memory().total
+
+    def start(self, emit: Emit) -> None:
+        """Seek a place for each worker; they report when they are ready."""
+        from parallactic_backends.dask.fleet import Fleet
+
+        self._emit = emit
+        session = self._session
+        self._fleet = Fleet(
+            session.client,
+            session.name,
+            emit,
+            lambda berth: emit.call(self._grow, berth),
+            lambda text: emit(Broken(text)),
+        )
+        for _ in range(self._count):
+            self._add()
+        session.listen(emit, self._heard)
+
+    def _add(self) -> None:
+        worker = DaskWorker(
+            len(self.workers),
+            self.settings.threads,
+            self.context,
+            self._emit,
+            seek=self._fleet.seek,
+            keep=self._session.keep,
+            began=self._session.began,
+            ended=self._ended,
+            variables=self.settings.environment,
+        )
+        self.workers.append(worker)
+        worker.start()
+
+    def _ended(self, task: int, attempt: int, kept: bool) -> None:
+        # After the dispatcher has taken the end: until then a task that follows names this one.
+        self._emit.call(lambda: self._session.ended(task, attempt, kept=kept))
+
+    def _grow(self, berth: Any) -> None:
+        """Take a place that nobody sought: a Dask worker has joined."""
+
+    def _heard(self, event: dict[str, Any]) -> None:
+        if "joined" in event:
+            self._fleet.joined(event)
+        elif "left" in event:
+            self._fleet.left(event["left"])
+            self._fleet.keep(self._after(event["left"]))
+
+    async def _after(self, address: str) -> None:
+        await self._fleet.gone(address)
+        await self._session.look_for_lost(address)
+
+    def launch(self, envelopes: Sequence[Envelope]) -> None:
+        """Put tasks into Dask's graph, and send those with a target to their workers."""
+        self._session.hand_over([envelope for envelope in envelopes if envelope.worker is None])
+        super().launch([envelope for envelope in envelopes if envelope.worker is not None])
+
+    def cancel(self, task: int, attempt: int, worker: int | None, *, force: bool) -> None:
+        """Take a task out of Dask's graph; ask its worker to skip it, or kill that."""
+        if worker is None:
+            self._session.withdraw(task, attempt)
+        else:
+            super().cancel(task, attempt, worker, force=force)
+
+    def admit(self, worker: int) -> None:
+        """Let Dask's tasks come to a worker."""
+        self.workers[worker].admit()
+
+    def stop(self, deadline: float, *, detach: bool = False) -> None:
+        """Ask all workers to go, kill those that stay, and leave the cluster."""
+        super().stop(deadline, detach=detach)
+        asyncio.run_coroutine_threadsafe(self._fleet.close(), self._session.client.loop.asyncio_loop).result(
+            deadline
+        )
+        self._session.close(deadline)

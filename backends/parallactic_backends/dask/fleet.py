@@ -1,0 +1,212 @@
+"""The places that Dask workers offer for workers of ours, and the links to them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from distributed.comm import connect
+
+from parallactic.backend import Emit
+from parallactic.errors import BackendUnavailable
+from parallactic_backends.dask.link import CommLink
+from parallactic_backends.dask.worker import DaskWorker
+from parallactic_backends.relay.hello import Hello, check_versions
+from parallactic_backends.relay.link import Arrival, LinkLost, Report, Way
+
+__all__ = ["Berth", "Fleet"]
+
+_log = logging.getLogger(__name__)
+_CONNECT_SECONDS = 3.0
+_GREET_SECONDS = 20.0
+
+
+@dataclass(eq=False)
+class Berth:
+    """A place beside a Dask worker for one worker of ours.
+
+    Parameters
+    ----------
+    address
+        That of the Dask worker.
+    slot
+        Number of the place there.
+    host
+        Name of its host.
+    is_local
+        Whether its processes can open the client's shared memory.
+    """
+
+    address: str
+    slot: int
+    host: str
+    is_local: bool = False
+
+
+class Fleet:
+    """Brings workers and places together. All but `seek` belongs to the event loop of the client.
+
+    Parameters
+    ----------
+    client
+        The ``distributed.Client``.
+    name
+        What the handler in Dask workers is called.
+    emit
+        That of the run.
+    grow
+        Called when a place is free and no worker seeks one; may return a new worker.
+    fail
+        Called with a sentence when workers can never be had.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        name: str,
+        emit: Emit,
+        grow: Callable[[Berth], None],
+        fail: Callable[[str], None],
+    ) -> None:
+        self._client = client
+        self._name = name
+        self._emit = emit
+        self._grow = grow
+        self._fail = fail
+        self._loop: asyncio.AbstractEventLoop = client.loop.asyncio_loop
+        self._seeking: deque[DaskWorker] = deque()
+        self._free: deque[Berth] = deque()
+        self._links: dict[Berth, CommLink] = {}
+        self._chores: set[asyncio.Task[None]] = set()
+        self._direct = True
+        self._closed = False
+
+    def seek(self, worker: DaskWorker) -> None:
+        """Find a place for a worker, as soon as there is one; called from any thread."""
+        self._loop.call_soon_threadsafe(self._seek, worker)
+
+    def _seek(self, worker: DaskWorker) -> None:
+        self._seeking.append(worker)
+        self._match()
+
+    def joined(self, event: dict[str, Any]) -> None:
+        """Learn of a Dask worker and its places."""
+        known = {berth.address for berth in (*self._free, *self._links)}
+        if self._closed or event["joined"] in known:
+            return
+        for slot in range(event["slots"]):
+            self._free.append(Berth(event["joined"], slot, event["host"]))
+        self._match()
+
+    def left(self, address: str) -> None:
+        """Learn that a Dask worker is gone, though its connections may still look well."""
+        self._free = deque(berth for berth in self._free if berth.address != address)
+        for berth, link in list(self._links.items()):
+            if berth.address == address:
+                link.close()
+
+    async def gone(self, address: str) -> None:
+        """Wait until all that came from a Dask worker was taken."""
+        while any(berth.address == address for berth in self._links):
+            await asyncio.sleep(0.01)
+
+    def _match(self) -> None:
+        while self._free and not self._closed:
+            if not self._seeking:
+                self._grow(self._free[0])
+                return
+            worker, berth = self._seeking.popleft(), self._free.popleft()
+            self.keep(self._serve(worker, berth))
+
+    def keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside, until it ends or the fleet is closed."""
+        chore = self._loop.create_task(work)
+        self._chores.add(chore)
+        chore.add_done_callback(self._chores.discard)
+
+    async def _serve(self, worker: DaskWorker, berth: Berth) -> None:
+        """Connect a worker with its place, and bring it what comes from there until that ends."""
+        try:
+            link = await self._connect(berth)
+        except BackendUnavailable as error:
+            self._fail(str(error))
+            return
+        except (OSError, LinkLost) as error:
+            _log.info("the Dask worker at %s cannot be reached: %s", berth.address, error)
+            self._seek(worker)
+            return
+        self._links[berth] = link
+        self._emit.call_here(worker.moor, berth, link)
+        try:
+            while True:
+                arrivals = await link.receive()
+                if any(_says_idle(arrival) for arrival in arrivals):
+                    worker.idle.set()
+                self._emit.call_here(worker.arrived, link, arrivals)
+        except LinkLost:
+            pass  # told below, after all that came was taken
+        finally:
+            link.close()
+            del self._links[berth]
+        self._emit.call_here(worker.lost, link)
+
+    async def _connect(self, berth: Berth) -> CommLink:
+        comm = await self._open(berth)
+        link = CommLink(comm, self._loop)
+        self.keep(link.send_all())
+        try:
+            first, *_ = await asyncio.wait_for(link.receive(), _GREET_SECONDS)
+            hello = Hello.decode(first.message.control)
+            check_versions(hello)
+        except TimeoutError as error:
+            link.close()
+            raise LinkLost(f"no greeting came within {_GREET_SECONDS:g} s.") from error
+        except BaseException:
+            link.close()
+            raise
+        berth.is_local = link.shares_memory = hello.opens_here()
+        return link
+
+    async def _open(self, berth: Berth) -> Any:
+        """Connect to a Dask worker; if the client cannot reach it, let the scheduler pass messages on."""
+        options = self._client.connection_args
+        if self._direct:
+            try:
+                comm = await connect(berth.address, timeout=_CONNECT_SECONDS, **options)
+                await comm.write({"op": self._name, "slot": berth.slot, "reply": False})
+                return comm
+            except OSError as error:
+                # It may also be dead, and the scheduler not know yet.
+                if not await self._scheduler_knows(berth.address):
+                    raise
+                _log.info(
+                    "this host cannot reach the Dask worker %s (%s); the scheduler passes messages on",
+                    berth.address,
+                    error,
+                )
+                self._direct = False
+        comm = await connect(self._client.scheduler.address, timeout=_CONNECT_SECONDS, **options)
+        await comm.write({"op": self._name, "worker": berth.address, "slot": berth.slot, "reply": False})
+        return comm
+
+    async def _scheduler_knows(self, address: str) -> bool:
+        identity = await self._client.scheduler.identity()
+        return address in identity["workers"]
+
+    async def close(self) -> None:
+        """Hang up on every worker."""
+        self._closed = True
+        for link in list(self._links.values()):
+            link.close()
+        for chore in list(self._chores):
+            chore.cancel()
+        if self._chores:
+            await asyncio.wait(list(self._chores))
+
+
+def _says_idle(arrival: Arrival) -> bool:
+    return arrival.way is Way.AGENT and arrival.message.kind == Report.IDLE

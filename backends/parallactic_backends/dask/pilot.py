@@ -1,0 +1,174 @@
+"""What runs inside every Dask worker: it serves one client, and runs Dask's tasks on workers of our own.
+
+User code never runs in the Dask worker itself. So its crash, its memory and a call that never returns cost a
+task and nothing else: what the Dask worker holds for others stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import Any
+
+from distributed import Reschedule, get_worker
+from distributed.diagnostics.plugin import WorkerPlugin
+
+from parallactic.worker.namespace import hostname
+from parallactic_backends.dask.agent import DaskAgent, WorkerGone
+from parallactic_backends.dask.link import CommLink
+from parallactic_backends.dask.parcel import unpack
+from parallactic_backends.dask.product import Product
+from parallactic_backends.relay.hello import Hello, Probe
+from parallactic_backends.relay.link import LinkLost, Report, Way
+
+__all__ = ["Pilot", "TaskFailed", "run_task"]
+
+_PATIENCE = 0.05
+"""Seconds that a task of Dask's waits for a worker that is busy with what was addressed to it."""
+
+_TICK = 0.25
+
+
+class TaskFailed(Exception):
+    """A task has failed. The error itself goes to the client; Dask learns that there is no result."""
+
+
+class Pilot(WorkerPlugin):  # type: ignore[misc]
+    """Serves one run.
+
+    Parameters
+    ----------
+    run
+        What tells this run from others of the same cluster.
+    threads
+        Threads of each worker.
+    one_host
+        Whether every process of the cluster is on the client's host.
+    """
+
+    def __init__(self, run: str, threads: int, *, one_host: bool) -> None:
+        self.name = pilot_name(run)
+        self._run = run
+        self._threads = threads
+        self._one_host = one_host
+
+    def setup(self, worker: Any) -> None:
+        """Begin to serve, and tell the client."""
+        self._worker = worker
+        self._agents: dict[int, DaskAgent] = {}
+        self._serving: set[asyncio.Task[Any]] = set()
+        self._changed = asyncio.Event()
+        self._blocked = False
+        worker.handlers[self.name] = self.serve
+        worker.log_event(
+            self.name,
+            {
+                "joined": worker.address,
+                "slots": max(1, worker.state.nthreads // self._threads),
+                "host": hostname(),
+                "pid": os.getpid(),
+                "cores": worker.state.nthreads,
+                "memory": worker.memory_manager.memory_limit or 0,
+            },
+        )
+
+    async def teardown(self, worker: Any) -> None:
+        """End all that runs here for this client."""
+        worker.handlers.pop(self.name, None)
+        for agent in list(self._agents.values()):
+            agent.end_run()
+
+    async def serve(self, comm: Any, slot: int) -> None:
+        """Serve one worker of the client, until it says goodbye or is gone."""
+        loop = asyncio.get_running_loop()
+        link = CommLink(comm, loop)
+        agent = DaskAgent(link, self._look_again)
+        self._agents[slot] = agent
+        chores = [asyncio.create_task(link.send_all()), asyncio.create_task(_look_at_clock(agent))]
+        probe = Probe()
+        link.post(Way.AGENT, Report.HELLO, Hello.own(probe).encode())
+        try:
+            await _obey(agent, link)
+            link.post(Way.AGENT, Report.LEFT)
+            await link.flush()
+        except LinkLost:
+            pass  # the client is gone, and wants no more
+        finally:
+            if self._agents.get(slot) is agent:
+                del self._agents[slot]
+            agent.end_run()
+            probe.close()
+            link.close()
+            for chore in chores:
+                chore.cancel()
+
+    async def run(self, parcel: bytes, key: str, results: tuple[Product, ...]) -> Product:
+        """Run a task on a free worker."""
+        agent = await self._free_agent(key)
+        state = self._worker.state.tasks.get(key)
+        if state is None or state.state != "executing":
+            raise TaskFailed(f"{key} was withdrawn before it began")
+        envelope = unpack(parcel, results)
+        try:
+            outcome = await agent.run(envelope, key)
+        except asyncio.CancelledError:
+            # Dask would run it again elsewhere; it has begun.
+            raise TaskFailed(f"{envelope.name} was running when its Dask worker was closed") from None
+        except WorkerGone as error:
+            raise TaskFailed(f"{envelope.name}: {error}") from None
+        if not outcome.ok:
+            raise TaskFailed(f"{envelope.name} failed; the client has the traceback")
+        return Product(outcome.payload, one_host=self._one_host)
+
+    async def _free_agent(self, key: str) -> DaskAgent:
+        for _ in range(2):
+            self._changed.clear()
+            for agent in self._agents.values():
+                if agent.free:
+                    return agent
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), _PATIENCE)
+            if self._blocked:
+                break
+        # Dask must look elsewhere, and leave this place alone until a worker is free here.
+        self._block(True)
+        raise Reschedule(key)
+
+    def _block(self, blocked: bool) -> None:
+        if blocked != self._blocked:
+            self._blocked = blocked
+            status = "paused" if blocked else self._worker.status.name
+            self._worker.log_event(self.name, {"at": self._worker.address, "status": status})
+
+    def _look_again(self) -> None:
+        self._changed.set()
+        if self._blocked and any(agent.free for agent in self._agents.values()):
+            self._block(False)
+
+
+def pilot_name(run: str) -> str:
+    """Return what the plugin, the topic of its events and its handler are called."""
+    return f"parallactic-{run}"
+
+
+async def run_task(run: str, key: str, parcel: bytes, *results: Product) -> Product:
+    """Be the Dask task that runs one task of ours."""
+    pilot = get_worker().plugins.get(pilot_name(run))
+    if pilot is None:
+        raise Reschedule(f"{key}: this Dask worker has just joined")
+    product: Product = await pilot.run(parcel, key, results)
+    return product
+
+
+async def _obey(agent: DaskAgent, link: CommLink) -> None:
+    while True:
+        for arrival in await link.receive():
+            if not agent.obey(arrival):
+                return
+
+
+async def _look_at_clock(agent: DaskAgent) -> None:
+    while True:
+        await asyncio.sleep(_TICK)
+        agent.look_at_clock()

@@ -1,0 +1,266 @@
+"""The client's side of a Dask cluster: its graph, its events, and what it keeps for us."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import threading
+import uuid
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dask.task_spec import Task, TaskRef
+from distributed import Future
+
+from parallactic.backend import Emit, Lost, Returned
+from parallactic.errors import WorkerLost
+from parallactic.wire.envelopes import Envelope
+from parallactic.wire.memory import SharedBlock
+from parallactic.wire.payload import Payload
+from parallactic_backends.dask.clusters import Connection
+from parallactic_backends.dask.parcel import Part, pack
+from parallactic_backends.dask.pilot import Pilot, pilot_name, run_task
+from parallactic_backends.dask.plane import DaskBlock
+from parallactic_backends.dask.product import Product
+from parallactic_backends.dask.watcher import Watcher, key_mark
+
+__all__ = ["Session"]
+
+_log = logging.getLogger(__name__)
+_FEW = 8
+_BATCH_SECONDS, _LONG_BATCH_SECONDS = 0.001, 0.01
+"""How long this client gathers messages to the scheduler, with few tasks in flight and with many.
+
+Dask's own 10 ms are the latency of a small task; where many are in flight they save work.
+"""
+
+_NOT_IN_A_KEY = re.compile(r"[^A-Za-z0-9_.]+")
+
+
+class Session:
+    """One run on a Dask cluster.
+
+    Parameters
+    ----------
+    connection
+        The client, of this run alone.
+    threads
+        Threads of each worker.
+
+    Raises
+    ------
+    BackendUnavailable
+        If the scheduler or its workers cannot load this library.
+    """
+
+    def __init__(self, connection: Connection, threads: int) -> None:
+        self.run = uuid.uuid4().hex[:12]
+        self.name = pilot_name(self.run)
+        self.connection = connection
+        self.client = connection.client
+        self._loop: asyncio.AbstractEventLoop = self.client.loop.asyncio_loop
+        self._futures: dict[str, Future] = {}
+        self._unbegun: dict[str, tuple[int, int]] = {}
+        self._keys: dict[tuple[int, int], str] = {}
+        self._scattered: weakref.WeakKeyDictionary[SharedBlock, asyncio.Task[Any]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._events: list[dict[str, Any]] = []
+        self._heard: Callable[[dict[str, Any]], None] = self._events.append
+        self._lock = threading.Lock()
+        self.client.subscribe_topic(self.name, lambda event: self._heard(event[1]))
+        self.client.register_plugin(Watcher(self.run), name=self.name)
+        self.client.register_plugin(Pilot(self.run, threads, one_host=connection.one_host), name=self.name)
+
+    def listen(self, emit: Emit, heard: Callable[[dict[str, Any]], None]) -> None:
+        """Begin to report events: to `emit` those of tasks, to `heard` those of Dask workers."""
+        self._emit = emit
+
+        def sort(event: dict[str, Any]) -> None:
+            if "erred" in event:
+                self._erred(event["erred"], event["text"])
+            else:
+                heard(event)
+
+        def begin() -> None:
+            for event in self._events:
+                sort(event)
+            self._heard = sort
+
+        self._loop.call_soon_threadsafe(begin)
+
+    # Tasks
+
+    def hand_over(self, envelopes: Sequence[Envelope]) -> None:
+        """Put tasks into Dask's graph."""
+        far = [envelope for envelope in envelopes if self._has_parts_to_move(envelope)]
+        near = [envelope for envelope in envelopes if envelope not in far] if far else list(envelopes)
+        if near:
+            self._submit([(envelope, {}) for envelope in near])
+        if far:
+            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._move_and_submit(far)))
+
+    def _has_parts_to_move(self, envelope: Envelope) -> bool:
+        return not self.connection.one_host and any(_shared(payload) for payload in _payloads(envelope))
+
+    async def _move_and_submit(self, envelopes: Sequence[Envelope]) -> None:
+        """Bring large objects of the client into Dask's memory first, each once."""
+        for envelope in envelopes:
+            moved: dict[int, Future] = {}
+            try:
+                for payload in _payloads(envelope):
+                    if isinstance(payload.block, SharedBlock):
+                        moved[id(payload)] = await self._move(payload, payload.block)
+            except Exception as error:  # noqa: BLE001  (whatever Dask raises, the task cannot be run)
+                text = f"Dask could not take its data: {error!r}."
+                self._emit(Lost(envelope.task, envelope.attempt, "unreachable", text))
+                continue
+            self._submit([(envelope, moved)])
+
+    async def _move(self, payload: Payload, block: SharedBlock) -> Any:
+        moving = self._scattered.get(block)
+        if moving is None:
+            product = Product(payload, one_host=False)
+            moving = self._loop.create_task(
+                self.client.scatter(product, hash=False, direct=False, asynchronous=True)
+            )
+            self._scattered[block] = moving
+        return await moving
+
+    def _submit(self, tasks: Sequence[tuple[Envelope, dict[int, Future]]]) -> None:
+        graph: dict[str, Task] = {}
+        for envelope, moved in tasks:
+            key = self._key(envelope)
+            needs: list[str] = []
+
+            def part(payload: Payload, moved: dict[int, Future] = moved, needs: list[str] = needs) -> Part:
+                block = payload.block
+                if isinstance(block, DaskBlock):
+                    return _add(needs, block.key)
+                if id(payload) in moved:
+                    return _add(needs, moved[id(payload)].key)
+                return Product(payload, one_host=self.connection.one_host)
+
+            awaited = {entry.index: self._keys[entry.task, entry.attempt] for entry in envelope.awaited}
+            inputs = [
+                _add(needs, awaited[index]) if index in awaited else part(entry.payload)
+                for index, entry in enumerate(envelope.inputs)
+            ]
+            parcel = pack(envelope, part(envelope.arguments), inputs)
+            graph[key] = Task(
+                key,
+                run_task,
+                self.run,
+                key,
+                parcel,
+                *(TaskRef(need) for need in needs),
+                # Dask keeps such tasks in its queue until a worker is free.
+                _data_producer=not awaited,
+            )
+            with self._lock:
+                self._unbegun[key] = (envelope.task, envelope.attempt)
+                self._keys[envelope.task, envelope.attempt] = key
+        crowd = len(self._keys) > _FEW
+        self.client.scheduler_comm.interval = _LONG_BATCH_SECONDS if crowd else _BATCH_SECONDS
+        futures = self.client.get(graph, list(graph), sync=False)
+        with self._lock:
+            self._futures.update(zip(graph, futures, strict=True))
+
+    def _key(self, envelope: Envelope) -> str:
+        name = _NOT_IN_A_KEY.sub("_", envelope.name) or "task"
+        return f"{name}{key_mark(self.run)}{envelope.task}-{envelope.attempt}"
+
+    def ended(self, task: int, attempt: int, *, kept: bool = False) -> None:
+        """Let Dask forget a task whose end the dispatcher knows, but not its result if that is `kept`."""
+        with self._lock:
+            key = self._keys.pop((task, attempt), None)
+            if key is not None:
+                self._unbegun.pop(key, None)
+        if key is not None and not kept:
+            self.release(key)
+
+    def began(self, task: int, attempt: int) -> None:
+        """Learn that a worker has begun a task: how that ends is told by the worker alone."""
+        with self._lock:
+            key = self._keys.get((task, attempt))
+            if key is not None:
+                self._unbegun.pop(key, None)
+
+    def withdraw(self, task: int, attempt: int) -> None:
+        """Take a task that has not begun out of Dask's graph."""
+        with self._lock:
+            key = self._keys.pop((task, attempt), None)
+            if key is None:
+                return
+            self._unbegun.pop(key, None)
+        self.release(key)
+
+    def _erred(self, key: str, text: str) -> None:
+        """Learn that Dask gave up a task that no worker has begun."""
+        attempt = self._unbegun.get(key)
+        if attempt is None:
+            return
+        if text:
+            self._emit(Lost(*attempt, "exit", f"Dask could not run it: {text}"))
+        else:
+            self._emit(Returned(*attempt))
+        self._emit.call(self.ended, *attempt)
+
+    async def look_for_lost(self, address: str) -> None:
+        """Give up tasks whose inputs were lost with a Dask worker."""
+        waiting = dict(self._unbegun)
+        known = set(await getattr(self.client.scheduler, f"{self.name}-known")(keys=list(waiting)))
+        for key, attempt in waiting.items():
+            if key not in known and key in self._unbegun:
+                text = f"a result that it needs was lost with the Dask worker at {address}."
+                self._emit(Lost(*attempt, "unreachable", text))
+                self._emit.call(self.ended, *attempt)
+
+    # Data
+
+    def keep(self, key: str, size: int) -> DaskBlock:
+        """Stand for the large parts of a result that Dask keeps."""
+        return DaskBlock(key, size, self.fetch, self.release)
+
+    def fetch(self, key: str) -> SharedBlock:
+        """Copy what Dask keeps under a key to this host."""
+        future = self._futures.get(key)
+        try:
+            if future is None:
+                raise KeyError(key)
+            product = self.client.gather(future)
+        except Exception as error:
+            raise WorkerLost(
+                f"the result {key} stayed in the memory of a Dask worker, and cannot be had: {error}",
+                cause="unreachable",
+            ) from error
+        block = product.payload.block
+        assert isinstance(block, SharedBlock)
+        return block
+
+    def release(self, key: str) -> None:
+        """Let Dask free what it keeps under a key; from any thread."""
+        with self._lock:
+            future = self._futures.pop(key, None)
+        if future is not None:
+            future.release()
+
+    def close(self, seconds: float) -> None:
+        """Leave the cluster as it was, or end it if it is our own."""
+        self.connection.close(seconds)
+
+
+def _payloads(envelope: Envelope) -> list[Payload]:
+    return [envelope.arguments, *(entry.payload for entry in envelope.inputs)]
+
+
+def _shared(payload: Payload) -> bool:
+    return isinstance(payload.block, SharedBlock)
+
+
+def _add(needs: list[str], key: str) -> int:
+    if key not in needs:
+        needs.append(key)
+    return needs.index(key)

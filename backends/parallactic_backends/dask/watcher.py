@@ -1,0 +1,99 @@
+"""What runs inside the Dask scheduler: it keeps tasks from running twice, and tells of what is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from distributed.comm import connect
+from distributed.diagnostics.plugin import SchedulerPlugin
+
+from parallactic_backends.dask.pilot import pilot_name
+
+__all__ = ["Watcher", "key_mark"]
+
+
+def key_mark(run: str) -> str:
+    """Return what the keys of a run have in them."""
+    return f"-{run}-"
+
+
+class Watcher(SchedulerPlugin):  # type: ignore[misc]
+    """Watches over one run.
+
+    Dask runs a task again whose worker died in its midst, and one whose finished result was lost. Neither is
+    wanted: a task may have had effects, and its error belongs to the client.
+
+    Parameters
+    ----------
+    run
+        What tells this run from others of the same cluster.
+    """
+
+    def __init__(self, run: str) -> None:
+        self.name = pilot_name(run)
+        self._mark = key_mark(run)
+
+    async def start(self, scheduler: Any) -> None:
+        """Begin to watch."""
+        self._scheduler = scheduler
+        scheduler.handlers[self.name] = self.pass_on
+        scheduler.handlers[f"{self.name}-known"] = self.known
+
+    def update_graph(self, scheduler: Any, *, keys: set[Any], **_: Any) -> None:
+        """Let the first death of a worker be the end of a task that it had."""
+        for key in keys:
+            if self._is_ours(key) and key in scheduler.tasks:
+                scheduler.tasks[key].suspicious = scheduler.allowed_failures
+
+    def transition(self, key: Any, start: Any, finish: Any, *args: Any, **kwargs: Any) -> None:
+        """Make a finished result plain data, which is not made again; tell of what went wrong."""
+        if finish not in ("memory", "erred") or not self._is_ours(key):
+            return
+        task = self._scheduler.tasks.get(key)
+        if task is None:
+            return
+        if finish == "memory":
+            task.run_spec = None
+        else:
+            own = task.exception_blame is None or task.exception_blame.key == key
+            text = task.exception_text if own else ""
+            self._scheduler.log_event(self.name, {"erred": key, "text": text or ""})
+
+    def remove_worker(self, scheduler: Any, worker: str, **_: Any) -> None:
+        """Tell that a Dask worker has gone, whatever its connections look like."""
+        scheduler.log_event(self.name, {"left": worker})
+
+    def log_event(self, topic: str, msg: Any) -> None:
+        """Give no task to a Dask worker beside which no worker is free, until one is."""
+        if topic == self.name and "status" in msg:
+            stimulus = f"{self.name}-{msg['status']}-{time.time()}"
+            self._scheduler.handle_worker_status_change(msg["status"], msg["at"], stimulus)
+
+    def known(self, keys: list[str]) -> list[str]:
+        """Return those of `keys` that the scheduler knows."""
+        return [key for key in keys if key in self._scheduler.tasks]
+
+    async def pass_on(self, comm: Any, worker: str, slot: int) -> str:
+        """Pass messages between a client and a Dask worker that it cannot reach."""
+        there = await connect(worker, deserialize=False, **self._scheduler.connection_args)
+        await there.write({"op": self.name, "slot": slot, "reply": False})
+        ways = [asyncio.create_task(_pump(comm, there)), asyncio.create_task(_pump(there, comm))]
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in ways:
+            way.cancel()
+        there.abort()
+        comm.abort()
+        return "passed on"
+
+    def _is_ours(self, key: Any) -> bool:
+        return isinstance(key, str) and self._mark in key
+
+
+async def _pump(source: Any, sink: Any) -> None:
+    try:
+        while True:
+            await sink.write(await source.read())
+    except OSError:
+        return

@@ -1,0 +1,156 @@
+"""A worker beside a Dask worker, as the client sees it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from parallactic.backend import Emit, Finished, RunContext, Started
+from parallactic.wire.envelopes import Outcome, Stats
+from parallactic.wire.framing import Message
+from parallactic.wire.messages import Kind
+from parallactic.wire.payload import Payload
+from parallactic.worker.namespace import hostname
+from parallactic_backends.dask.plane import DaskBlock
+from parallactic_backends.relay.link import Link, Order, Report
+from parallactic_backends.relay.worker import RelayedWorker
+from parallactic_backends.supervised import thread_variables
+
+if TYPE_CHECKING:
+    from parallactic_backends.dask.fleet import Berth
+
+__all__ = ["DaskWorker"]
+
+_FORWARDED = ("PARALLACTIC_", "PYTHON", "CASA", "NUMBA_", "HDF5_")
+"""Variables that go to other hosts as well, where folders and the like may differ."""
+
+
+class DaskWorker(RelayedWorker):
+    """A supervisor and its worker, beside a Dask worker.
+
+    Parameters
+    ----------
+    number
+        The worker's number.
+    threads
+        Threads it may use.
+    context, emit
+        Those of the run.
+    seek
+        Called when the worker needs a place in the cluster.
+    keep
+        Makes a block of a key and its size.
+    began
+        Called with a task of Dask's and its attempt before it is reported that it begins.
+    ended
+        Called with a task, its attempt, and whether Dask keeps the result, after the end was reported.
+    variables
+        What is added to the worker's environment.
+    """
+
+    backend = "dask"
+
+    def __init__(
+        self,
+        number: int,
+        threads: int,
+        context: RunContext,
+        emit: Emit,
+        *,
+        seek: Callable[[DaskWorker], None],
+        keep: Callable[[str, int], DaskBlock],
+        began: Callable[[int, int], None],
+        ended: Callable[[int, int, bool], None],
+        variables: Mapping[str, str],
+    ) -> None:
+        super().__init__(number, threads, context, emit)
+        self._seek = seek
+        self._keep = keep
+        self._began = began
+        self._ended = ended
+        self._variables = variables
+        self.idle = threading.Event()
+        """Set when the agent says that no process of the run is left."""
+
+        self.berth: Berth | None = None
+
+    @property
+    def host(self) -> str:
+        """Where the worker runs."""
+        return self.berth.host if self.berth is not None else hostname()
+
+    def start(self) -> None:
+        """Start a supervisor beside the Dask worker; seek one first, if there is none."""
+        if self.berth is None:
+            self._seek(self)
+        else:
+            self.start_supervisor()
+
+    def moor(self, berth: Berth, link: Link) -> None:
+        """Take a place beside a Dask worker into use."""
+        self.berth, self.link = berth, link
+        self.start_supervisor()
+
+    def lost(self, link: Link) -> None:
+        """Learn that the Dask worker is gone, and the worker with it."""
+        if link is not self.link or self.berth is None:
+            return
+        self.idle.set()
+        text = f"the Dask worker of worker {self.number} on {self.host}, {self.berth.address}, is gone."
+        if self.berth.is_local:
+            for folder in self.folders:
+                shutil.rmtree(folder, ignore_errors=True)
+        self.folders = ()
+        self.berth = self.link = None
+        self.both_ended("unreachable", text, "")
+
+    def admit(self) -> None:
+        """Let tasks of Dask's come to the worker."""
+        self._order(Order.ADMIT, json.dumps(self.epoch).encode())
+
+    def wake(self) -> None:
+        """Nothing: the link wakes its loop itself."""
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables of the worker: those of the client on its host, the library's elsewhere."""
+        local = self.berth is not None and self.berth.is_local
+        own = {name: value for name, value in os.environ.items() if local or name.startswith(_FORWARDED)}
+        return own | thread_variables(self.threads) | dict(self._variables)
+
+    def _reported(self, link: Link, message: Message) -> None:
+        match message.kind:
+            case Report.STARTED:
+                task, attempt = json.loads(message.control)
+                self._began(task, attempt)
+                self.emit(Started(task, attempt, self.number))
+            case Report.KEPT:
+                self._kept(message)
+            case _:
+                super()._reported(link, message)
+
+    def data_arrived(self, messages: list[Message]) -> None:
+        """Take what the worker says."""
+        super().data_arrived(messages)
+        for message in messages:
+            if message.kind == Kind.DONE:
+                (task, attempt, *_), _ = pickle.loads(message.control)
+                self._ended(task, attempt, False)
+
+    def _kept(self, message: Message) -> None:
+        (task, attempt, ok, *stats), head, spans, size, key = pickle.loads(message.control)
+        payload = Payload(head, message.buffers, self._keep(key, size), spans)
+        self.emit(Finished(Outcome(task, attempt, ok, payload, Stats(*stats)), self.number))
+        self._ended(task, attempt, True)
+
+    def wait(self, end: float) -> None:
+        """Have the processes ended until the time `end`."""
+        if self.link is not None:
+            self.end_run(end, self.idle)
+            self._order(Order.LEAVE, json.dumps(False).encode())
+        self.close_lanes()
+        self.berth = self.link = None
