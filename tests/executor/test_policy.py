@@ -341,6 +341,17 @@ class TestStopping:
         script.backend.finish(script.backend.launched[1])
         assert again.result(10) == 2
 
+    def test_a_worker_that_was_to_be_killed_for_what_had_not_begun_works_on(self, script: Script) -> None:
+        future = script.ex.target(0).submit(abs, -1)
+        script.settle()
+        future.cancel(force=True)
+        script.settle()
+        script.backend.skip(*script.backend.kills[0])
+        again = script.ex.target(0).submit(abs, -2)
+        script.settle()
+        script.backend.finish(script.backend.launched[1])
+        assert again.result(10) == 2
+
     def test_time_that_is_up_fails_the_future_at_once(self, script: Script) -> None:
         """The person does not wait for the worker's death; what it still says is dropped."""
         future = script.ex.options(timeout=0.05).submit(abs, -1)

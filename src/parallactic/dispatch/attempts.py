@@ -5,7 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from parallactic.backend import Backend, Finished, Lost, Returned, Skipped, Started, WorkerDown, WorkerUp
+from parallactic.backend import (
+    Backend,
+    Finished,
+    Lost,
+    Returned,
+    Skipped,
+    Spared,
+    Started,
+    WorkerDown,
+    WorkerUp,
+)
 from parallactic.dispatch.deadlines import Deadlines
 from parallactic.dispatch.endings import lost_error, remote_error, time_error
 from parallactic.dispatch.engine_queue import EngineQueue
@@ -123,7 +133,12 @@ class Attempts:
         """Learn that a cancelled attempt will not run."""
         if event.worker is None:
             return  # it was withdrawn from the engine, and has ended
-        task = self._leave(self._fleet.workers[event.worker], event.task, event.attempt)
+        worker = self._fleet.workers[event.worker]
+        head = worker.inflight[0] if worker.inflight else None
+        if head is not None and (head.id, head.attempt) == (event.task, event.attempt):
+            # If it was to be killed, that found it not begun.
+            self._fleet.spared(Spared(worker.id, worker.epoch))
+        task = self._leave(worker, event.task, event.attempt)
         if task is not None and task.state is not State.DONE:
             self._ledger.end(task, "cancelled")
 
