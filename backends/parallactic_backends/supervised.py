@@ -209,7 +209,9 @@ class SupervisedWorker(ABC):
             elif message.kind == Kind.BEAT:
                 self.emit(Heartbeat(self.number, content["epoch"], content["state"]))
             elif message.kind == Kind.EXIT and content["epoch"] == self.epoch:
-                cause, text = _explain(self.number, content["code"], oom=content["oom"])
+                cause, text = _explain(
+                    self.number, content["code"], oom=content["oom"], limit=content["limit"]
+                )
                 self.worker_ended(cause, text, content["tail"], tuple(content["started"]))
                 self._tell(Kind.SPAWN, json.dumps(self.epoch).encode())
 
@@ -313,7 +315,13 @@ class SupervisedBackend(Backend, Generic[_Worker]):
         """Let no further worker connect: who is about to finds nobody, and goes too."""
 
 
-def _explain(number: int, code: int, *, oom: bool) -> tuple[LossCause, str]:
+def _explain(number: int, code: int, *, oom: bool, limit: int = 0) -> tuple[LossCause, str]:
+    if limit:
+        return (
+            "oom",
+            f"worker {number} took more memory than its limit of {limit / 1e9:.2f} GB and was ended; "
+            "give tasks less, or raise memory_limit.",
+        )
     if code >= 0:
         return "exit", f"the process of worker {number} ended with exit code {code}."
     name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"

@@ -330,6 +330,7 @@ class Backend(ABC):
     capabilities: ClassVar[Capabilities]
 
     plane: DataPlane
+    dashboard: str = ""
 
     def __init__(self, settings: Any, context: RunContext) -> None:
         self.settings = settings

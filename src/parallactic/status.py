@@ -77,6 +77,8 @@ class Status:
         Unfinished tasks, the oldest first; at most a thousand.
     counts
         Tasks by state: held (inputs pending), queued, running, finished, failed, cancelled, retried.
+    dashboard
+        Address of the engine's own dashboard, if it has one.
     """
 
     backend: str
@@ -85,6 +87,7 @@ class Status:
     workers: tuple[WorkerStatus, ...]
     tasks: tuple[TaskStatus, ...]
     counts: Mapping[str, int]
+    dashboard: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -92,8 +95,11 @@ class Status:
 
     def __rich__(self) -> Table:
         counts = ", ".join(f"{number} {state}" for state, number in self.counts.items() if number)
+        caption = counts or "no tasks yet"
+        if self.dashboard:
+            caption += f"\ndashboard: {self.dashboard}"
         # Names are a person's own: brackets in them are no markup.
-        table = Table(title=escape(f"{self.name}: {self.backend}"), caption=counts or "no tasks yet")
+        table = Table(title=escape(f"{self.name}: {self.backend}"), caption=escape(caption))
         for column in ("worker", "state", "host", "pid", "task", "queued", "done"):
             table.add_column(
                 column, justify="right" if column in ("worker", "pid", "queued", "done") else "left"

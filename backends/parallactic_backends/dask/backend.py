@@ -8,20 +8,25 @@ addressed to one worker goes there by a connection of its own, in strict order.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 
 from parallactic.backend import Availability, Broken, Capabilities, Emit, RunContext, usable_cores
 from parallactic.wire.envelopes import Envelope
 from parallactic.wire.memory import raise_open_file_limit
+from parallactic.worker.namespace import hostname
 from parallactic_backends.dask.settings import DaskSettings
 from parallactic_backends.dask.worker import DaskWorker
 from parallactic_backends.supervised import SupervisedBackend
 
 __all__ = ["DaskBackend", "DaskSettings"]
+
+_log = logging.getLogger(__name__)
 
 
 class DaskBackend(SupervisedBackend[DaskWorker]):
@@ -45,6 +50,7 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
         try:
             self._session = Session(connection, settings.threads)
             self._count = settings.workers or connection.workers or self._places()
+            self.dashboard = self._session.dashboard
         except BaseException:
             connection.close(1.0)
             raise
@@ -102,6 +108,8 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
         for _ in range(self._count):
             self._add()
         session.listen(emit, self._heard)
+        if self.dashboard:
+            _log.info("Dask's dashboard: %s%s", self.dashboard, _tunnel(self.dashboard))
 
     def _add(self) -> None:
         worker = DaskWorker(
@@ -114,6 +122,7 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
             began=self._session.began,
             ended=self._ended,
             variables=self.settings.environment,
+            memory=self.settings.memory_limit or 0,
         )
         self.workers.append(worker)
         worker.start()
@@ -159,3 +168,11 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
             deadline
         )
         self._session.close(deadline)
+
+
+def _tunnel(dashboard: str) -> str:
+    """Say how the dashboard is reached from elsewhere, if it is served to its own host alone."""
+    parts = urlsplit(dashboard)
+    if parts.hostname not in ("127.0.0.1", "localhost"):
+        return ""
+    return f" (from elsewhere: ssh -N -L 8787:{parts.netloc} {hostname()}, then http://localhost:8787/status)"

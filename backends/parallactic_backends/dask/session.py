@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import threading
@@ -249,7 +250,17 @@ class Session:
 
     def close(self, seconds: float) -> None:
         """Leave the cluster as it was, or end it if it is our own."""
+        if self.connection.cluster is None:
+            with contextlib.suppress(OSError, TimeoutError):  # a scheduler that is gone keeps nothing
+                self.client.unregister_worker_plugin(self.name)
+                self.client.unregister_scheduler_plugin(self.name)
         self.connection.close(seconds)
+
+    @property
+    def dashboard(self) -> str:
+        """Address of the scheduler's dashboard; empty if it has none."""
+        services = self.client.scheduler_info(n_workers=0).get("services", {})
+        return str(self.client.dashboard_link) if "dashboard" in services else ""
 
 
 def _payloads(envelope: Envelope) -> list[Payload]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from parallactic.backend import Settings
+from parallactic.spec import parse_memory
 
 __all__ = ["DaskSettings"]
 
@@ -33,7 +34,7 @@ class DaskSettings(Settings):
         default=None,
         description='"local" (the default), or a Dask cluster object that exists already.',
     )
-    memory_limit: str | int | None = Field(
+    memory_limit: Annotated[int, BeforeValidator(parse_memory)] | None = Field(
         default=None,
         description="Memory of each worker, such as 8GB; one that takes more is ended. By default no limit.",
     )

@@ -41,6 +41,11 @@ class Watcher(SchedulerPlugin):  # type: ignore[misc]
         scheduler.handlers[self.name] = self.pass_on
         scheduler.handlers[f"{self.name}-known"] = self.known
 
+    async def close(self) -> None:
+        """Leave the scheduler as it was."""
+        self._scheduler.handlers.pop(self.name, None)
+        self._scheduler.handlers.pop(f"{self.name}-known", None)
+
     def update_graph(self, scheduler: Any, *, keys: set[Any], **_: Any) -> None:
         """Let the first death of a worker be the end of a task that it had."""
         for key in keys:

@@ -16,6 +16,7 @@ from parallactic.wire.framing import Message
 from parallactic.wire.messages import Kind
 from parallactic.wire.payload import Payload
 from parallactic.worker.namespace import hostname
+from parallactic.worker.supervisor import MEMORY_LIMIT
 from parallactic_backends.dask.plane import DaskBlock
 from parallactic_backends.relay.link import Link, Order, Report
 from parallactic_backends.relay.worker import RelayedWorker
@@ -51,6 +52,8 @@ class DaskWorker(RelayedWorker):
         Called with a task, its attempt, and whether Dask keeps the result, after the end was reported.
     variables
         What is added to the worker's environment.
+    memory
+        Bytes that the worker may have; 0 for no limit.
     """
 
     backend = "dask"
@@ -67,6 +70,7 @@ class DaskWorker(RelayedWorker):
         began: Callable[[int, int], None],
         ended: Callable[[int, int, bool], None],
         variables: Mapping[str, str],
+        memory: int,
     ) -> None:
         super().__init__(number, threads, context, emit)
         self._seek = seek
@@ -74,6 +78,7 @@ class DaskWorker(RelayedWorker):
         self._began = began
         self._ended = ended
         self._variables = variables
+        self._memory = memory
         self.idle = threading.Event()
         """Set when the agent says that no process of the run is left."""
 
@@ -120,7 +125,8 @@ class DaskWorker(RelayedWorker):
         """Return the variables of the worker: those of the client on its host, the library's elsewhere."""
         local = self.berth is not None and self.berth.is_local
         own = {name: value for name, value in os.environ.items() if local or name.startswith(_FORWARDED)}
-        return own | thread_variables(self.threads) | dict(self._variables)
+        limit = {MEMORY_LIMIT: str(self._memory)} if self._memory else {}
+        return own | thread_variables(self.threads) | dict(self._variables) | limit
 
     def _reported(self, link: Link, message: Message) -> None:
         match message.kind:

@@ -183,6 +183,7 @@ class Dispatcher(Reactor):
                 self.fleet.workers,
                 tasks,
                 self._ledger.counts,
+                self._backend.dashboard,
             )
         # The turn is not handed out fairly: who asks in a loop would hold up the run.
         time.sleep(0)

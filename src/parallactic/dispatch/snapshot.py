@@ -32,6 +32,7 @@ def snapshot(
     workers: Sequence[Worker],
     tasks: Collection[Task],
     ended: Mapping[str, int],
+    dashboard: str = "",
 ) -> Status:
     """Describe a run; the caller holds the dispatcher's turn."""
     now = time.monotonic()
@@ -42,7 +43,13 @@ def snapshot(
         _describe(task, places.get(task.id, task.target), now) for task in islice(tasks, _MOST_TASKS)
     )
     return Status(
-        backend, name, str(run_dir), tuple(worker.status() for worker in workers), listed, dict(counts)
+        backend,
+        name,
+        str(run_dir),
+        tuple(worker.status() for worker in workers),
+        listed,
+        dict(counts),
+        dashboard,
     )
 
 

@@ -20,9 +20,12 @@ from parallactic.wire import auth
 from parallactic.wire.hello import ROLE_LOOP, ROLE_SUPERVISOR, call_client
 from parallactic.worker.started import StartedPage
 
-__all__ = ["BEAT_SECONDS", "Supervisor", "tail"]
+__all__ = ["BEAT_SECONDS", "MEMORY_LIMIT", "Supervisor", "tail"]
 
 BEAT_SECONDS = 0.25
+MEMORY_LIMIT = "PARALLACTIC_WORKER_MEMORY"
+"""Variable with the bytes of its own that a worker may have; a worker that has more is ended."""
+
 _BEAT, _EXIT, _KILL, _SPAWN, _QUIT, _SPARED = range(20, 26)  # wire.messages.Kind, without pickle
 _TAIL_BYTES = 4096
 
@@ -52,6 +55,8 @@ class Supervisor:
         self._pidfd = -1
         self._kills = 0
         self._deadline = float("inf")
+        self._limit = int(os.environ.get(MEMORY_LIMIT, "0"))
+        self._over_limit = False
         self._started = StartedPage()
 
     def run(self) -> int:
@@ -65,6 +70,9 @@ class Supervisor:
             if now >= next_beat and self._pidfd >= 0:
                 self._tell(_BEAT, {"epoch": self._epoch, "state": self._child_state()})
                 next_beat = now + BEAT_SECONDS
+                if self._limit and self._child_memory() > self._limit:
+                    self._over_limit = True
+                    self._kill()
             if now >= self._deadline:
                 self._kill()
             poll = select.poll()
@@ -100,6 +108,7 @@ class Supervisor:
 
     def _spawn(self) -> None:
         self._kills = _oom_kills()
+        self._over_limit = False
         supervisor = os.getpid()
         self._started.clear()
         self._child = os.fork()
@@ -166,6 +175,7 @@ class Supervisor:
             "epoch": self._epoch,
             "code": code,
             "oom": _oom_kills() > self._kills,
+            "limit": self._limit if self._over_limit else 0,
             "started": self._started.read(),
             "tail": tail(self._log),
         }
@@ -184,6 +194,15 @@ class Supervisor:
                 return "stopped" if file.read().rpartition(")")[2].split()[0] in "Tt" else "running"
         except OSError:
             return "running"
+
+    def _child_memory(self) -> int:
+        """Return the bytes that the worker has to itself; shared memory belongs to nobody in particular."""
+        try:
+            with Path(f"/proc/{self._child}/statm").open() as file:
+                _, resident, shared, *_ = map(int, file.read().split())
+        except OSError:
+            return 0
+        return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
 
     def _tell(self, kind: int, content: dict[str, object]) -> None:
         try:
