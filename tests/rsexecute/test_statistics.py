@@ -50,8 +50,8 @@ def test_every_function_is_counted(anywhere: RSExecute, tmp_path: Path, caplog: 
     begin = time.time()
     graph = [[anywhere.execute(nap)(0.05) for _ in range(3)], anywhere.execute(spin, name="turn")(0.1)]
     anywhere.compute(graph, sync=True)
-    statistics = anywhere.save_statistics(str(tmp_path / "run"))
     elapsed = time.time() - begin
+    statistics = anywhere.save_statistics(str(tmp_path / "run"))
     assert set(statistics) == {"nap", "turn", "summary"}
     assert statistics["nap"]["number_calls"] == 3
     assert statistics["turn"]["number_calls"] == 1
