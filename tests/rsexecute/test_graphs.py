@@ -331,7 +331,7 @@ def test_a_failed_node_may_be_computed_again(rs: RSExecute, tmp_path: Path):
 
 def test_a_chain_and_a_fan_of_ten_thousand(rs: RSExecute):
     """Longer than Python recurses. Engines of several hosts need milliseconds for each link."""
-    length = 1_500 if rs.executor.capabilities.several_hosts else 10_000
+    length = 1_100 if rs.executor.capabilities.several_hosts else 10_000
     node = rs.execute(g.inc)(0)
     for _ in range(length - 1):
         node = rs.execute(g.inc)(node)
