@@ -252,7 +252,7 @@ class Executor(concurrent.futures.Executor):
     @property
     def max_workers(self) -> int:
         """Number of workers; other libraries look for it."""
-        return self._backend.max_workers
+        return len(self._dispatcher.fleet.workers)
 
     _max_workers = max_workers
 
@@ -286,8 +286,8 @@ class Executor(concurrent.futures.Executor):
         return make_target(self, workers, spec)
 
     def setup(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        """Run a function on every worker, now and whenever one is replaced."""
-        return self.target("all").setup(fn, *args, **kwargs)
+        """Run a function on every worker, now and whenever one is replaced or joins."""
+        return self.target("all").setup_everywhere(fn, args, kwargs)
 
     def put(self, value: Any) -> Ref:
         """Store an object where workers can reach it; return a reference to give to tasks in its place."""

@@ -92,6 +92,12 @@ class Target:
         """Run a function now, and again whenever the worker is replaced, before anything else runs there."""
         return self._submit(fn, args, kwargs, role=Role.SETUP)
 
+    def setup_everywhere(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Future:
+        """Do what `Executor.setup` promises: also on workers that join later."""
+        return self._submit(fn, args, kwargs, role=Role.SETUP_EVERYWHERE)
+
     def _submit(
         self,
         fn: Callable[..., Any],

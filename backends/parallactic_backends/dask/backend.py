@@ -46,11 +46,12 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
         super().__init__(settings, context)
         raise_open_file_limit()
         self.plane = DaskPlane()
+        self._stopping = False
         connection = connect(settings, context)
         try:
             self._session = Session(connection, settings.threads)
             self._count = settings.workers or connection.workers or self._places()
-            self.dashboard = self._session.dashboard
+            self.dashboard = self._session.dashboard if settings.dashboard else ""
         except BaseException:
             connection.close(1.0)
             raise
@@ -132,7 +133,10 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
         self._emit.call(lambda: self._session.ended(task, attempt, kept=kept))
 
     def _grow(self, berth: Any) -> None:
-        """Take a place that nobody sought: a Dask worker has joined."""
+        """Take a place that nobody sought, if nobody said how many there should be."""
+        if self.settings.workers is None:
+            _log.info("the Dask worker %s has joined", berth.address)
+            self._add()
 
     def _heard(self, event: dict[str, Any]) -> None:
         if "joined" in event:
@@ -164,6 +168,7 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
     def stop(self, deadline: float, *, detach: bool = False) -> None:
         """Ask all workers to go, kill those that stay, and leave the cluster."""
         super().stop(deadline, detach=detach)
+        self._stopping = True
         asyncio.run_coroutine_threadsafe(self._fleet.close(), self._session.client.loop.asyncio_loop).result(
             deadline
         )

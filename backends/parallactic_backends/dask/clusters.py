@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,16 @@ class Connection:
     cluster: Any = None
     one_host: bool = False
     workers: int | None = None
-    said: list[str] = field(default_factory=list)
+
+    def replace(self, address: str) -> None:
+        """Start another Dask worker in place of one that has died, if the cluster is our own."""
+        if self.cluster is None or self.workers is None:
+            return
+        for name, process in list(self.cluster.workers.items()):
+            if process.address == address:
+                del self.cluster.workers[name]
+                # The cluster finds that one is missing.
+                self.cluster.scale(self.workers)
 
     def close(self, seconds: float) -> None:
         """Hang up, and end a cluster of our own."""

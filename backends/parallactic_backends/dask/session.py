@@ -259,7 +259,7 @@ class Session:
     @property
     def dashboard(self) -> str:
         """Address of the scheduler's dashboard; empty if it has none."""
-        services = self.client.scheduler_info(n_workers=0).get("services", {})
+        services = self.client.scheduler_info().get("services", {})
         return str(self.client.dashboard_link) if "dashboard" in services else ""
 
 

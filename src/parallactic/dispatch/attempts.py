@@ -75,7 +75,7 @@ class Attempts:
 
     def started(self, event: Started) -> None:
         """Learn that a worker begins an attempt that was in the engine's queue."""
-        worker = self._fleet.workers[event.worker]
+        worker = self._fleet.worker(event.worker)
         task = self._engine.began(event.task, event.attempt, worker)
         if task is None:
             return
@@ -133,7 +133,7 @@ class Attempts:
         """Learn that a cancelled attempt will not run."""
         if event.worker is None:
             return  # it was withdrawn from the engine, and has ended
-        worker = self._fleet.workers[event.worker]
+        worker = self._fleet.worker(event.worker)
         head = worker.inflight[0] if worker.inflight else None
         if head is not None and (head.id, head.attempt) == (event.task, event.attempt):
             # If it was to be killed, that found it not begun.
@@ -150,7 +150,7 @@ class Attempts:
 
     def worker_down(self, event: WorkerDown) -> None:
         """Take a worker out of service, and end what it had begun."""
-        worker = self._fleet.workers[event.worker]
+        worker = self._fleet.worker(event.worker)
         for task in self._fleet.down(event, expected=self.closing):
             if task.state is not State.DONE:
                 error = time_error(task, worker) if task.overtime else lost_error(task, worker, event)
@@ -177,7 +177,7 @@ class Attempts:
             self._ledger.fail(task, error)
 
     def _succeed(self, task: Task, payload: Payload, stats: Stats, worker: Worker) -> None:
-        if task.role is Role.SETUP:
+        if task.is_setup:
             worker.setups.append(task)
         entry = Input(payload, next_key(), self._release) if payload.block is not None else None
         self._ledger.succeed(task, payload, entry, worker, stats)

@@ -48,6 +48,13 @@ class Fleet:
         self._journal = journal
         self._hooks = hooks
 
+    def worker(self, number: int) -> Worker:
+        """Return a worker by its number; one that is new joins the run."""
+        while number >= len(self.workers):
+            self.workers.append(Worker(len(self.workers)))
+            self.workers[-1].joined = True
+        return self.workers[number]
+
     def up(self, event: WorkerUp) -> bool:
         """Take a worker into service, after the initializer and the setups it must begin with.
 
@@ -56,23 +63,27 @@ class Fleet:
         bool
             Whether there are none of these, so that it may run anything.
         """
-        while event.worker >= len(self.workers):
-            self.workers.append(Worker(len(self.workers)))
-        worker = self.workers[event.worker]
+        worker = self.worker(event.worker)
+        joined, worker.joined = worker.joined, False
+        if joined:
+            pattern = self.workers[0]
+            known = (*pattern.setups, *pattern.inflight, *pattern.lane)
+            worker.setups += [task for task in known if task.role is Role.SETUP_EVERYWHERE]
         worker.epoch, worker.up, worker.responsive, worker.killing = event.epoch, True, True, False
         worker.host, worker.pid, worker.cores, worker.log = event.host, event.pid, event.cores, event.log
         self._journal.note("up", worker=worker.id, epoch=worker.epoch, host=worker.host, pid=worker.pid)
         first: list[Task] = []
         if self.initializer is not None:
             first.append(self.initializer(worker))
-        first += [self._replay(task) for task in worker.setups] if worker.epoch else []
+        if worker.epoch or joined:
+            first += [self._replay(task, worker) for task in worker.setups]
         for task in first:
             self._ledger.tasks[task.id] = task
         worker.lane.extendleft(reversed(first))
         self._scheduler.available(worker)
         return not first
 
-    def _replay(self, setup: Task) -> Task:
+    def _replay(self, setup: Task, worker: Worker) -> Task:
         # It has the number of the setup, and thereby comes before all that waits.
         return Task(
             setup.id,
@@ -82,7 +93,7 @@ class Fleet:
             setup.sources,
             setup.spec,
             Future(self._hooks, setup.name),
-            setup.target,
+            worker.id,
             role=Role.REPLAY,
         )
 
@@ -92,7 +103,7 @@ class Fleet:
         Tasks it had not begun go back to the front of their queue. Those addressed to it end with
         `StateLost`, unless setups bring its replacement to the same state.
         """
-        worker = self.workers[event.worker]
+        worker = self.worker(event.worker)
         inflight = self._scheduler.leave_all(worker)
         worker.up, worker.epoch, worker.last_beat = False, event.epoch + 1, None
         self._journal.note("down", worker=worker.id, epoch=event.epoch, cause=event.cause)
@@ -132,14 +143,14 @@ class Fleet:
 
     def spared(self, event: Spared) -> None:
         """Learn that a worker had ended the task for which it was to be killed."""
-        worker = self.workers[event.worker]
+        worker = self.worker(event.worker)
         if event.epoch == worker.epoch:
             worker.killing = False
             self._scheduler.available(worker)
 
     def heartbeat(self, event: Heartbeat) -> None:
         """Learn that a worker lives, and whether it can run."""
-        worker = self.workers[event.worker]
+        worker = self.worker(event.worker)
         if event.epoch != worker.epoch:
             return
         worker.last_beat = time.monotonic()

@@ -125,7 +125,7 @@ class Ledger:
         self.tasks.pop(task.id, None)
         if task.handed:
             self._scheduler.withdraw(task)
-        if task.role is Role.CALL or task.role is Role.SETUP:
+        if task.role is Role.CALL or task.is_setup:
             self.counts[state] += 1
             if self.slots is not None:
                 self.slots.give_back()

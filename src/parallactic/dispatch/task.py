@@ -30,10 +30,13 @@ class Role(Enum):
     SETUP = 1
     """Recorded when it has succeeded, and replayed whenever its worker is replaced."""
 
-    REPLAY = 2
+    SETUP_EVERYWHERE = 2
+    """The same, and replayed on workers that join later too."""
+
+    REPLAY = 3
     """A setup that runs again on a new epoch; nobody waits for it."""
 
-    INITIALIZER = 3
+    INITIALIZER = 4
 
 
 class Task:
@@ -76,6 +79,11 @@ class Task:
         self.doomed = False
         self.overtime = False
         self.since = 0.0
+
+    @property
+    def is_setup(self) -> bool:
+        """Whether it is recorded, to be run again."""
+        return self.role is Role.SETUP or self.role is Role.SETUP_EVERYWHERE
 
     @property
     def begins_epoch(self) -> bool:

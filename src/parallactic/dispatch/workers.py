@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from parallactic.dispatch.task import Role, Task
+from parallactic.dispatch.task import Task
 from parallactic.status import WorkerState, WorkerStatus
 
 __all__ = ["Worker"]
@@ -20,7 +20,7 @@ class Worker:
     """
 
     __slots__ = (
-        "cores", "done", "epoch", "host", "id", "inflight", "killing", "lane", "last_beat", "log", "pid",
+        "cores", "done", "epoch", "host", "id", "inflight", "joined", "killing", "lane", "last_beat", "log", "pid",
         "responsive", "setups", "up",
     )  # fmt: skip
 
@@ -30,6 +30,7 @@ class Worker:
         self.up = False
         self.responsive = True
         self.killing = False
+        self.joined = False
         self.last_beat: float | None = None
         self.inflight: deque[Task] = deque()
         self.lane: deque[Task] = deque()
@@ -48,7 +49,7 @@ class Worker:
     @property
     def keeps_state(self) -> bool:
         """Whether a new epoch is brought to the state of the old one by replaying setups."""
-        return bool(self.setups) or any(task.role is Role.SETUP for task in self.lane)
+        return bool(self.setups) or any(task.is_setup for task in self.lane)
 
     def state(self) -> WorkerState:
         """Return its state in a word."""
