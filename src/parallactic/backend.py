@@ -8,16 +8,33 @@ from one thread, the dispatcher's, and must not block; events may be emitted fro
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import psutil
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from parallactic.errors import InvalidSpec, LossCause
-from parallactic.wire.envelopes import Envelope, Outcome
+from parallactic.errors import InvalidSpec
+from parallactic.events import (
+    Broken,
+    Emit,
+    Event,
+    Finished,
+    Heartbeat,
+    Logged,
+    Lost,
+    Printed,
+    Returned,
+    Skipped,
+    Spared,
+    Started,
+    WorkerDown,
+    WorkerUp,
+)
+from parallactic.spec import parse_memory
+from parallactic.wire.envelopes import Envelope
 from parallactic.wire.payload import DataPlane
 from parallactic.worker.records import LogRules
 
@@ -33,6 +50,7 @@ __all__ = [
     "Heartbeat",
     "Logged",
     "Lost",
+    "MemorySize",
     "Printed",
     "Returned",
     "RunContext",
@@ -49,6 +67,10 @@ __all__ = [
 def usable_cores() -> int:
     """Return how many cores this process may use."""
     return len(psutil.Process().cpu_affinity() or [0])
+
+
+MemorySize = Annotated[int, BeforeValidator(parse_memory)]
+"""The type of a setting that is an amount of memory: 8GB, 512MiB, or a number of bytes."""
 
 
 class Settings(BaseModel):
@@ -162,156 +184,6 @@ class RunContext:
     key: bytes
     key_file: str
     log: LogRules
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerUp:
-    """A worker is ready for tasks; its namespace is empty."""
-
-    worker: int
-    epoch: int
-    host: str
-    pid: int
-    cores: int
-    log: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
-    """A worker lives; `state` tells whether it can run."""
-
-    worker: int
-    epoch: int
-    state: Literal["running", "stopped"] = "running"
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A worker is about to begin an attempt that was in the engine's queue, and nothing else."""
-
-    task: int
-    attempt: int
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """An attempt has ended."""
-
-    outcome: Outcome
-    worker: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """An attempt that was cancelled before its worker began it will not run."""
-
-    task: int
-    attempt: int
-    worker: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Returned:
-    """The engine gives back an attempt that no worker has begun, and will not begin it."""
-
-    task: int
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """An attempt has ended without an outcome, and no worker's death tells why."""
-
-    task: int
-    attempt: int
-    cause: LossCause
-    message: str
-    log_tail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerDown:
-    """A worker is gone, after all it sent was emitted.
-
-    `started` is the attempt that it ran, (0, 0) if none; None if nobody knows, then the oldest in flight.
-    """
-
-    worker: int
-    epoch: int
-    cause: LossCause
-    message: str
-    log_tail: str = ""
-    started: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Spared:
-    """A worker was to be killed for an attempt that it had already ended: it lives on."""
-
-    worker: int
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """No worker can be had any more."""
-
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """A log record of a worker, as plain values."""
-
-    record: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Printed:
-    """Lines that a task printed."""
-
-    stream: str
-    text: str
-    worker: int
-
-
-Event = (
-    WorkerUp
-    | Heartbeat
-    | Started
-    | Finished
-    | Skipped
-    | Returned
-    | Lost
-    | WorkerDown
-    | Spared
-    | Broken
-    | Logged
-    | Printed
-)
-
-
-class Emit(Protocol):
-    """What a backend is given at the start: a way to report, and a place in the dispatcher's loop."""
-
-    def __call__(self, event: Event) -> None:
-        """Report an event, from any thread."""
-
-    def call(self, function: Callable[..., None], *args: Any) -> None:
-        """Have `function` called on the dispatcher's thread soon."""
-
-    def call_here(self, function: Callable[..., None], *args: Any) -> None:
-        """Have `function` called at once, on this thread unless the dispatcher is at work."""
-
-    def watch(self, source: Any, callback: Callable[[], None]) -> None:
-        """Have `callback` called on the dispatcher's thread whenever `source` can be read."""
-
-    def watch_writable(self, source: Any, callback: Callable[[], None] | None) -> None:
-        """Have `callback` called as well when the watched `source` can be written; None ends that."""
-
-    def unwatch(self, source: Any) -> None:
-        """Stop watching `source`."""
 
 
 class Backend(ABC):

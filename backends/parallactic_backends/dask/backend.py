@@ -148,6 +148,8 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
     async def _after(self, address: str) -> None:
         await self._fleet.gone(address)
         await self._session.look_for_lost(address)
+        if not self._stopping:
+            self._session.connection.replace(address)
 
     def launch(self, envelopes: Sequence[Envelope]) -> None:
         """Put tasks into Dask's graph, and send those with a target to their workers."""

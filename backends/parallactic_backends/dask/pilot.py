@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from typing import Any
 
 from distributed import Reschedule, get_worker
@@ -24,7 +25,7 @@ from parallactic_backends.relay.link import LinkLost, Report, Way
 
 __all__ = ["Pilot", "TaskFailed", "run_task"]
 
-_PATIENCE = 0.05
+_PATIENCE = 0.1
 """Seconds that a task of Dask's waits for a worker that is busy with what was addressed to it."""
 
 _TICK = 0.25
@@ -122,15 +123,17 @@ class Pilot(WorkerPlugin):  # type: ignore[misc]
         return Product(outcome.payload, one_host=self._one_host)
 
     async def _free_agent(self, key: str) -> DaskAgent:
-        for _ in range(2):
+        end = time.monotonic() + _PATIENCE
+        while True:
             self._changed.clear()
             for agent in self._agents.values():
                 if agent.free:
                     return agent
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), _PATIENCE)
-            if self._blocked:
+            left = end - time.monotonic()
+            if left <= 0 or self._blocked:
                 break
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), left)
         # Dask must look elsewhere, and leave this place alone until a worker is free here.
         self._block(True)
         raise Reschedule(key)

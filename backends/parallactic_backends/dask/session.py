@@ -212,6 +212,8 @@ class Session:
     async def look_for_lost(self, address: str) -> None:
         """Give up tasks whose inputs were lost with a Dask worker."""
         waiting = dict(self._unbegun)
+        if not waiting:
+            return
         known = set(await getattr(self.client.scheduler, f"{self.name}-known")(keys=list(waiting)))
         for key, attempt in waiting.items():
             if key not in known and key in self._unbegun:

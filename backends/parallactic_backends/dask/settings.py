@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from parallactic.backend import Settings
-from parallactic.spec import parse_memory
+from parallactic.backend import MemorySize, Settings
 
 __all__ = ["DaskSettings"]
 
@@ -34,7 +33,7 @@ class DaskSettings(Settings):
         default=None,
         description='"local" (the default), or a Dask cluster object that exists already.',
     )
-    memory_limit: Annotated[int, BeforeValidator(parse_memory)] | None = Field(
+    memory_limit: MemorySize | None = Field(
         default=None,
         description="Memory of each worker, such as 8GB; one that takes more is ended. By default no limit.",
     )

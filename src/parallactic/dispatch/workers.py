@@ -20,8 +20,8 @@ class Worker:
     """
 
     __slots__ = (
-        "cores", "done", "epoch", "host", "id", "inflight", "joined", "killing", "lane", "last_beat", "log", "pid",
-        "responsive", "setups", "up",
+        "cores", "done", "epoch", "host", "id", "inflight", "joined", "killing", "lane", "last_beat",
+        "log", "pid", "responsive", "setups", "up",
     )  # fmt: skip
 
     def __init__(self, number: int) -> None:
