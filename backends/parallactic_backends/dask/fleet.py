@@ -80,6 +80,7 @@ class Fleet:
         self._loop: asyncio.AbstractEventLoop = client.loop.asyncio_loop
         self._seeking: deque[DaskWorker] = deque()
         self._free: deque[Berth] = deque()
+        self._known: set[str] = set()
         self._links: dict[Berth, CommLink] = {}
         self._chores: set[asyncio.Task[None]] = set()
         self._direct = True
@@ -95,9 +96,9 @@ class Fleet:
 
     def joined(self, event: dict[str, Any]) -> None:
         """Learn of a Dask worker and its places."""
-        known = {berth.address for berth in (*self._free, *self._links)}
-        if self._closed or event["joined"] in known:
+        if self._closed or event["joined"] in self._known:
             return
+        self._known.add(event["joined"])
         for slot in range(event["slots"]):
             self._free.append(Berth(event["joined"], slot, event["host"]))
         self._match()

@@ -30,6 +30,7 @@ from parallactic_backends.dask.watcher import Watcher, key_mark
 __all__ = ["Session"]
 
 _log = logging.getLogger(__name__)
+_SETTLE_SECONDS = 0.5
 _FEW = 8
 _BATCH_SECONDS, _LONG_BATCH_SECONDS = 0.001, 0.01
 """How long this client gathers messages to the scheduler, with few tasks in flight and with many.
@@ -64,6 +65,7 @@ class Session:
         self._loop: asyncio.AbstractEventLoop = self.client.loop.asyncio_loop
         self._futures: dict[str, Future] = {}
         self._unbegun: dict[str, tuple[int, int]] = {}
+        self._needy: set[str] = set()
         self._keys: dict[tuple[int, int], str] = {}
         self._scattered: weakref.WeakKeyDictionary[SharedBlock, asyncio.Task[Any]] = (
             weakref.WeakKeyDictionary()
@@ -74,6 +76,8 @@ class Session:
         self.client.subscribe_topic(self.name, lambda event: self._heard(event[1]))
         self.client.register_plugin(Watcher(self.run), name=self.name)
         self.client.register_plugin(Pilot(self.run, threads, one_host=connection.one_host), name=self.name)
+        # The subscription may have come to the scheduler after the first events.
+        self._events += [event for _, event in self.client.get_events(self.name)]
 
     def listen(self, emit: Emit, heard: Callable[[dict[str, Any]], None]) -> None:
         """Begin to report events: to `emit` those of tasks, to `heard` those of Dask workers."""
@@ -162,6 +166,8 @@ class Session:
             )
             with self._lock:
                 self._unbegun[key] = (envelope.task, envelope.attempt)
+                if needs:
+                    self._needy.add(key)
                 self._keys[envelope.task, envelope.attempt] = key
         crowd = len(self._keys) > _FEW
         self.client.scheduler_comm.interval = _LONG_BATCH_SECONDS if crowd else _BATCH_SECONDS
@@ -179,6 +185,7 @@ class Session:
             key = self._keys.pop((task, attempt), None)
             if key is not None:
                 self._unbegun.pop(key, None)
+                self._needy.discard(key)
         if key is not None and not kept:
             self.release(key)
 
@@ -196,6 +203,7 @@ class Session:
             if key is None:
                 return
             self._unbegun.pop(key, None)
+            self._needy.discard(key)
         self.release(key)
 
     def _erred(self, key: str, text: str) -> None:
@@ -211,12 +219,16 @@ class Session:
 
     async def look_for_lost(self, address: str) -> None:
         """Give up tasks whose inputs were lost with a Dask worker."""
-        waiting = dict(self._unbegun)
-        if not waiting:
-            return
-        known = set(await getattr(self.client.scheduler, f"{self.name}-known")(keys=list(waiting)))
+        waiting = {key: attempt for key, attempt in self._unbegun.items() if key in self._needy}
+        for _ in range(2):
+            if not waiting:
+                return
+            known = set(await getattr(self.client.scheduler, f"{self.name}-known")(keys=list(waiting)))
+            waiting = {key: attempt for key, attempt in waiting.items() if key not in known}
+            # What was submitted a moment ago may not have reached the scheduler.
+            await asyncio.sleep(_SETTLE_SECONDS)
         for key, attempt in waiting.items():
-            if key not in known and key in self._unbegun:
+            if key in self._unbegun:
                 text = f"a result that it needs was lost with the Dask worker at {address}."
                 self._emit(Lost(*attempt, "unreachable", text))
                 self._emit.call(self.ended, *attempt)
