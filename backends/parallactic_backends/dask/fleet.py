@@ -23,6 +23,7 @@ __all__ = ["Berth", "Fleet"]
 _log = logging.getLogger(__name__)
 _CONNECT_SECONDS = 3.0
 _GREET_SECONDS = 20.0
+_PART_SECONDS = 1.0
 
 
 @dataclass(eq=False)
@@ -206,7 +207,7 @@ class Fleet:
         for chore in list(self._chores):
             chore.cancel()
         if self._chores:
-            await asyncio.wait(list(self._chores))
+            await asyncio.wait(list(self._chores), timeout=_PART_SECONDS)
 
 
 def _says_idle(arrival: Arrival) -> bool:

@@ -267,7 +267,7 @@ class Session:
         if self.connection.cluster is None:
             with contextlib.suppress(OSError, TimeoutError):  # a scheduler that is gone keeps nothing
                 self.client.unregister_worker_plugin(self.name)
-                self.client.unregister_scheduler_plugin(self.name)
+                self.client.sync(getattr(self.client.scheduler, f"{self.name}-leave"))
         self.connection.close(seconds)
 
     @property

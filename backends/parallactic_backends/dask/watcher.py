@@ -38,13 +38,21 @@ class Watcher(SchedulerPlugin):  # type: ignore[misc]
     async def start(self, scheduler: Any) -> None:
         """Begin to watch."""
         self._scheduler = scheduler
-        scheduler.handlers[self.name] = self.pass_on
-        scheduler.handlers[f"{self.name}-known"] = self.known
+        self._paused: set[str] = set()
+        self._handlers = {
+            self.name: self.pass_on,
+            f"{self.name}-known": self.known,
+            f"{self.name}-leave": self.leave,
+        }
+        scheduler.handlers.update(self._handlers)
 
-    async def close(self) -> None:
-        """Leave the scheduler as it was."""
-        self._scheduler.handlers.pop(self.name, None)
-        self._scheduler.handlers.pop(f"{self.name}-known", None)
+    async def leave(self) -> None:
+        """Leave the scheduler as it was: the client goes."""
+        for address in list(self._paused):
+            self._set_status(address, "running")
+        for handler in self._handlers:
+            self._scheduler.handlers.pop(handler, None)
+        self._scheduler.remove_plugin(name=self.name)
 
     def update_graph(self, scheduler: Any, *, keys: set[Any], **_: Any) -> None:
         """Let the first death of a worker be the end of a task that it had."""
@@ -73,8 +81,15 @@ class Watcher(SchedulerPlugin):  # type: ignore[misc]
     def log_event(self, topic: str, msg: Any) -> None:
         """Give no task to a Dask worker beside which no worker is free, until one is."""
         if topic == self.name and "status" in msg:
-            stimulus = f"{self.name}-{msg['status']}-{time.time()}"
-            self._scheduler.handle_worker_status_change(msg["status"], msg["at"], stimulus)
+            self._set_status(msg["at"], msg["status"])
+
+    def _set_status(self, address: str, status: str) -> None:
+        if status == "paused":
+            self._paused.add(address)
+        else:
+            self._paused.discard(address)
+        stimulus = f"{self.name}-{status}-{time.time()}"
+        self._scheduler.handle_worker_status_change(status, address, stimulus)
 
     def known(self, keys: list[str]) -> list[str]:
         """Return those of `keys` that the scheduler knows."""

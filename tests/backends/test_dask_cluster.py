@@ -1,0 +1,247 @@
+"""Dask workers that join, die, and hold results: what is kept, what is lost, and that nothing runs twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+import parallactic as plx
+from parallactic.errors import BackendUnavailable, DependencyFailed, InvalidSpec, WorkerLost
+
+pytest.importorskip("distributed")
+
+PATIENCE = 30.0
+LARGE = 500_000
+"""Values of 8 bytes: a result that stays where it is."""
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"not in {PATIENCE:g} s: {what}"
+        time.sleep(0.02)
+
+
+class ByHand:
+    """A scheduler and workers as a person starts them, without encryption, on this host."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.file = folder / "scheduler.json"
+        self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(self.file))
+        until(self.file.exists, "the scheduler has written its file")
+
+    def _start(self, command: str, *words: str) -> subprocess.Popen[bytes]:
+        with (self._folder / f"{command}-{len(self.processes)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dask", command, *words, "--no-dashboard"],
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )
+        self.processes.append(process)
+        return process
+
+    def worker(self, threads: int = 1) -> subprocess.Popen[bytes]:
+        scratch = str(self._folder / "scratch")
+        return self._start(
+            "worker", "--scheduler-file", str(self.file), "--nthreads", str(threads), "--no-nanny",
+            "--host", "127.0.0.1", "--local-directory", scratch,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        for process in reversed(self.processes):
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def by_hand(tmp_path: Path) -> Iterator[ByHand]:
+    cluster = ByHand(tmp_path)
+    yield cluster
+    cluster.close()
+
+
+def opened(cluster: ByHand, **settings: object) -> plx.Executor:
+    return plx.Executor("dask", scheduler_file=cluster.file, **settings)
+
+
+def up(executor: plx.Executor) -> int:
+    return sum(worker.state in ("idle", "busy") for worker in executor.status().workers)
+
+
+def note(path: str, value: float) -> np.ndarray:
+    with Path(path).open("a") as file:
+        file.write("ran\n")
+    return np.full(LARGE, value)
+
+
+def host_of(_: object = None) -> int:
+    """Return the number of the Dask worker's process beside which this runs: the parent's parent."""
+    parent = psutil.Process().parent()
+    assert parent is not None
+    above = parent.parent()
+    assert above is not None
+    return above.pid
+
+
+def wait_for(begun: str, path: str) -> None:
+    Path(begun).touch()
+    while not Path(path).exists():
+        time.sleep(0.01)
+
+
+def mark_and_wait(started: str) -> None:
+    with Path(started).open("a") as file:
+        file.write(f"{host_of()}\n")
+    time.sleep(60)
+
+
+def remember() -> None:
+    plx.namespace()["ready"] = True
+
+
+def ready() -> bool:
+    return bool(plx.namespace().get("ready"))
+
+
+def test_workers_join_and_leave_a_cluster_of_others(by_hand: ByHand) -> None:
+    """Each thread of a Dask worker is a place; a joined worker has the setups; nothing stays behind."""
+    by_hand.worker()
+    with opened(by_hand) as ex:
+        until(lambda: up(ex) == 1, "one worker")
+        ex.setup(remember).result(PATIENCE)
+        second = by_hand.worker(threads=2)
+        until(lambda: up(ex) == 3, "three workers")
+        assert ex.max_workers == 3
+        assert ex.target("all").submit(ready).result(PATIENCE) == [True] * 3
+        hosts = ex.target("all").submit(host_of).result(PATIENCE)
+        assert len(set(hosts)) == 2
+        second.kill()
+        until(lambda: up(ex) == 1, "the two are missed")
+        lost = ex.target(hosts.index(second.pid)).submit(ready)
+        by_hand.worker(threads=2)
+        assert lost.result(PATIENCE) is True, "the replacement has the setup too"
+        until(lambda: up(ex) == 3, "all are back")
+    with opened(by_hand) as ex:
+        assert ex.submit(pow, 2, 5).result(PATIENCE) == 32, "the cluster serves the next run"
+
+
+def test_more_workers_than_wanted_stay_in_reserve(by_hand: ByHand) -> None:
+    by_hand.worker(threads=2)
+    with opened(by_hand, workers=1) as ex:
+        until(lambda: up(ex) == 1, "one worker")
+        assert ex.max_workers == 1
+
+
+def test_large_results_stay_with_dask_and_are_not_made_again(by_hand: ByHand, tmp_path: Path) -> None:
+    """The holder of a finished result dies: it is lost, and its task does not run again."""
+    ran = tmp_path / "ran"
+    first = by_hand.worker()
+    with opened(by_hand) as ex:
+        until(lambda: up(ex) == 1, "one worker")
+        kept = ex.submit(note, str(ran), 2.0)
+        # Between processes of one host the client takes a share in the memory: make Dask its only holder.
+        assert ex.submit(np.sum, kept).result(PATIENCE) == 2.0 * LARGE
+        assert np.array_equal(kept.result(PATIENCE), np.full(LARGE, 2.0))
+        go = tmp_path / "go"
+        blocked = ex.submit(wait_for, str(tmp_path / "begun"), str(go))
+        until((tmp_path / "begun").exists, "it has begun")
+        after = ex.submit(note, str(tmp_path / "other"), 1.0)
+        follows = ex.submit(np.sum, after)
+        first.kill()
+        with pytest.raises(WorkerLost):
+            blocked.result(PATIENCE)
+        by_hand.worker()
+        assert follows.result(PATIENCE) == LARGE, "what had not begun runs on the replacement"
+        assert ran.read_text() == "ran\n"
+        assert (tmp_path / "other").read_text() == "ran\n"
+
+
+def test_a_task_whose_dask_worker_dies_ends_once(by_hand: ByHand, tmp_path: Path) -> None:
+    """Poison: killed with its Dask worker, it is WorkerLost, and does not go to the other."""
+    by_hand.worker()
+    by_hand.worker()
+    with opened(by_hand) as ex:
+        until(lambda: up(ex) == 2, "two workers")
+        started = tmp_path / "started"
+        poison = ex.submit(mark_and_wait, str(started))
+        after = ex.submit(host_of, poison)
+        until(lambda: started.exists() and started.read_text().endswith("\n"), "it has begun")
+        before = time.monotonic()
+        os.kill(int(started.read_text()), signal.SIGKILL)
+        assert isinstance(poison.exception(PATIENCE), WorkerLost)
+        assert time.monotonic() - before < 2.0
+        assert isinstance(after.exception(PATIENCE), DependencyFailed)
+        assert ex.submit(pow, 2, 5).result(PATIENCE) == 32
+        time.sleep(1.0)
+        assert len(started.read_text().splitlines()) == 1
+
+
+def test_a_dask_worker_of_a_local_cluster_is_replaced() -> None:
+    with plx.Executor("dask", workers=2) as ex:
+        until(lambda: up(ex) == 2, "two workers")
+        victim = ex.target(1).submit(host_of).result(PATIENCE)
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: up(ex) < 2, "its death is noticed")
+        until(lambda: up(ex) == 2, "there is another")
+        assert victim not in ex.target("all").submit(host_of).result(PATIENCE)
+
+
+def eat(megabytes: int) -> float:
+    held = [np.ones(125_000) for _ in range(megabytes)]
+    time.sleep(20.0)
+    return sum(part[0] for part in held)
+
+
+def test_a_worker_over_its_memory_is_ended() -> None:
+    with plx.Executor("dask", workers=1, memory_limit="400MB") as ex:
+        error = ex.submit(eat, 800).exception(PATIENCE)
+        assert isinstance(error, WorkerLost)
+        assert error.cause == "oom"
+        assert "0.40 GB" in str(error)
+        assert ex.submit(pow, 2, 5).result(PATIENCE) == 32
+
+
+def test_status_tells_where_the_dashboard_is() -> None:
+    with plx.Executor("dask", workers=1) as ex:
+        assert ex.status().dashboard.startswith("http://127.0.0.1:")
+        assert ex.status().dashboard in str(ex.status())
+    with plx.Executor("dask", workers=1, dashboard=False) as ex:
+        assert ex.status().dashboard == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "parts"),
+    [
+        (
+            {"scheduler": "tcp://127.0.0.1:1", "connect_timeout": 1},
+            BackendUnavailable,
+            ["127.0.0.1:1", "1 s"],
+        ),
+        ({"scheduler": "carrier://pigeon"}, BackendUnavailable, ["carrier://pigeon"]),
+        ({"scheduler_file": "/nowhere.json"}, BackendUnavailable, ["/nowhere.json", "dask scheduler"]),
+        ({"scheduler": "a:1", "scheduler_file": "b"}, InvalidSpec, ["scheduler", "scheduler_file"]),
+        ({"cluster": "moon"}, InvalidSpec, ["moon", "local"]),
+        ({"memory_limit": "lots"}, InvalidSpec, ["memory_limit", "lots"]),
+        ({"shceduler": "a:1"}, InvalidSpec, ["shceduler", "scheduler"]),
+    ],
+)
+def test_what_cannot_be(settings: dict[str, object], error: type[Exception], parts: list[str]) -> None:
+    before = set(psutil.Process().children())
+    with pytest.raises(error) as caught:
+        plx.Executor("dask", **settings)
+    for part in parts:
+        assert part in str(caught.value)
+    assert set(psutil.Process().children()) <= before
