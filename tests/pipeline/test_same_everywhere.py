@@ -1,7 +1,8 @@
-"""Both recipes of the demonstration on MPI servers: the flags of serial bit for bit, and its images."""
+"""Both recipes of the demonstration on every cluster: the flags of serial bit for bit, and its images."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from parallactic import registry
 from parallactic.measurementset import MeasurementSet
 from parallactic.pipeline.demo import main
 from parallactic.testing.engine import require, selected_backends
@@ -34,24 +36,40 @@ def _images(folder: Path) -> dict[str, NDArray[np.float32]]:
     return {path.name: fits.getdata(path) for path in sorted(folder.glob("*.fits"))}
 
 
+HALVES = {"evla": "evla/evla.mms", "simulated": "simulated/observation.mms"}
+CLUSTERS = [name for name in selected_backends() if registry.load(name).capabilities.several_hosts]
+
+
+def _reduce(half: str, folder: Path, backend: str, workers: int) -> Path:
+    place = ["--output", str(folder), "--backend", backend, "--workers", str(workers)]
+    assert main(["--only", half, *place]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module", params=HALVES)
+def alone(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, evla_original: Path
+) -> Iterator[tuple[str, Path]]:
+    """Give a half of the demonstration, and what serial made of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PARALLACTIC_CACHE", str(evla_original.parent))
+        yield request.param, _reduce(request.param, tmp_path_factory.mktemp("alone"), "serial", 1)
+
+
 @pytest.mark.parametrize(
-    ("half", "multi_ms"), [("evla", "evla/evla.mms"), ("simulated", "simulated/observation.mms")]
+    "backend", CLUSTERS or [pytest.param("", marks=pytest.mark.skip("no cluster in BACKENDS"))]
 )
-def test_mpi_servers_give_the_flags_and_images_of_serial(
-    tmp_path: Path, evla_original: Path, monkeypatch: pytest.MonkeyPatch, half: str, multi_ms: str
+def test_a_cluster_gives_the_flags_and_images_of_serial(
+    alone: tuple[str, Path], tmp_path: Path, backend: str
 ) -> None:
-    if "mpi" not in selected_backends():
-        pytest.skip("mpi is not in the matrix of this run; see BACKENDS of make test")
-    require("mpi")
-    monkeypatch.setenv("PARALLACTIC_CACHE", str(evla_original.parent))
-    for backend, workers in (("serial", 1), ("mpi", 2)):
-        place = ["--output", str(tmp_path / backend), "--backend", backend, "--workers", str(workers)]
-        assert main(["--only", half, *place]) == 0
-    alone, served = tmp_path / "serial", tmp_path / "mpi"
-    for expected, found in zip(_flags(alone / multi_ms), _flags(served / multi_ms), strict=True):
+    require(backend)
+    half, expected_folder = alone
+    folder = _reduce(half, tmp_path, backend, 2)
+    multi_ms = HALVES[half]
+    for expected, found in zip(_flags(expected_folder / multi_ms), _flags(folder / multi_ms), strict=True):
         assert expected.any()
         np.testing.assert_array_equal(found, expected)
-    expected_images, found_images = _images(alone / half), _images(served / half)
+    expected_images, found_images = _images(expected_folder / half), _images(folder / half)
     assert list(found_images) == list(expected_images)
     assert expected_images
     for name, expected_image in expected_images.items():

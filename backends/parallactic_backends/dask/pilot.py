@@ -86,7 +86,7 @@ class Pilot(WorkerPlugin):  # type: ignore[misc]
         link = CommLink(comm, loop)
         agent = DaskAgent(link, self._look_again)
         self._agents[slot] = agent
-        chores = [asyncio.create_task(link.send_all()), asyncio.create_task(_look_at_clock(agent))]
+        chores = [asyncio.create_task(link.send_all()), asyncio.create_task(self._tick(agent))]
         probe = Probe()
         link.post(Way.AGENT, Report.HELLO, Hello.own(probe).encode())
         try:
@@ -103,6 +103,14 @@ class Pilot(WorkerPlugin):  # type: ignore[misc]
             link.close()
             for chore in chores:
                 chore.cancel()
+
+    async def _tick(self, agent: DaskAgent) -> None:
+        while True:
+            await asyncio.sleep(_TICK)
+            agent.look_at_clock()
+            waiting = [task.key for task in self._worker.state.ready]
+            if waiting and not any(other.free for other in self._agents.values()):
+                self._worker.log_event(self.name, {"waiting": waiting, "at": self._worker.address})
 
     async def run(self, parcel: bytes, key: str, results: tuple[Product, ...]) -> Product:
         """Run a task on a free worker."""
@@ -169,9 +177,3 @@ async def _obey(agent: DaskAgent, link: CommLink) -> None:
         for arrival in await link.receive():
             if not agent.obey(arrival):
                 return
-
-
-async def _look_at_clock(agent: DaskAgent) -> None:
-    while True:
-        await asyncio.sleep(_TICK)
-        agent.look_at_clock()

@@ -82,6 +82,23 @@ class Watcher(SchedulerPlugin):  # type: ignore[misc]
         """Give no task to a Dask worker beside which no worker is free, until one is."""
         if topic == self.name and "status" in msg:
             self._set_status(msg["at"], msg["status"])
+        elif topic == self.name and "waiting" in msg:
+            self._move(msg["waiting"], msg["at"])
+
+    def _move(self, keys: list[Any], address: str) -> None:
+        """Have idle Dask workers steal tasks that wait behind a long one.
+
+        Dask by itself leaves a task where it is that it takes for a short one.
+        """
+        scheduler = self._scheduler
+        victim, stealing = scheduler.workers.get(address), scheduler.extensions.get("stealing")
+        if victim is None or stealing is None:
+            return
+        thieves = [worker for worker in scheduler.running if worker is not victim and not worker.processing]
+        tasks = [scheduler.tasks[key] for key in keys if self._is_ours(key) and key in scheduler.tasks]
+        for task, thief in zip(tasks, thieves, strict=False):
+            if task.processing_on is victim and not task.resource_restrictions:
+                stealing.move_task_request(task, victim, thief)
 
     def _set_status(self, address: str, status: str) -> None:
         if status == "paused":
