@@ -12,6 +12,7 @@ from typing import Any
 from breakage import Patch, breaks, ignoring
 
 from parallactic.dispatch import endings
+from parallactic.dispatch.attempts import Attempts
 from parallactic.dispatch.dispatcher import Dispatcher
 from parallactic.dispatch.fleet import Fleet
 from parallactic.dispatch.ledger import Ledger
@@ -196,7 +197,7 @@ def forget_waiters(patch: Patch) -> None:
 @breaks(5, "a cancelled future is told when its turn comes", "threads",
         "deep_in_a_queue_is_told_at_once", "of_a_held_task_is_told_at_once")  # fmt: skip
 def late_cancel(patch: Patch) -> None:
-    ignoring(Dispatcher, "_cancelled")(patch)
+    ignoring(Attempts, "cancelled")(patch)
 
 
 @breaks(5, "force is ignored by the backend", "multiprocessing", "by_force_stops_python_code")
@@ -207,17 +208,17 @@ def no_force(patch: Patch) -> None:
 @breaks(5, "force kills the head in place of the task behind it", "multiprocessing",
         "by_force_of_a_handed_over_task_spares_the_head")  # fmt: skip
 def kill_the_head(patch: Patch) -> None:
-    whole = Dispatcher._cancelled
+    whole = Attempts.cancelled
 
-    def cancelled(self: Dispatcher, future: Any, force: bool) -> None:
+    def cancelled(self: Attempts, future: Any, force: bool) -> None:
         workers = [
-            worker for worker in self.fleet.workers if any(t.future is future for t in worker.inflight)
+            worker for worker in self._fleet.workers if any(t.future is future for t in worker.inflight)
         ]
         whole(self, future, force)
         for worker in workers:
             self._kill(worker.inflight[0], worker)
 
-    patch.setattr(Dispatcher, "_cancelled", cancelled)
+    patch.setattr(Attempts, "cancelled", cancelled)
 
 
 @breaks(5, "a stopped future is failed, not cancelled", "multiprocessing", "by_force_stops_python_code")

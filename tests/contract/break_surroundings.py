@@ -14,6 +14,7 @@ from typing import Any
 
 from breakage import Patch, breaks, ignoring
 
+from parallactic.dispatch.attempts import Attempts
 from parallactic.dispatch.dispatcher import Dispatcher
 from parallactic.dispatch.journal import Journal
 from parallactic.dispatch.ledger import Ledger
@@ -31,7 +32,7 @@ from parallactic.wire.memory import HeapPlane
 
 @breaks(7, "a timeout kills nothing", "multiprocessing", "is_up_stops_the_task", "of_walltime_is_a_loss")
 def no_timeout(patch: Patch) -> None:
-    ignoring(Dispatcher, "_time_is_up")(patch)
+    ignoring(Attempts, "time_is_up")(patch)
 
 
 @breaks(7, "the clock starts at submit", "threads", "in_a_queue_does_not_count")

@@ -3,23 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
+from rs_sessions import NONE, opened
 
 from parallactic.rsexecute import RSExecute
-from parallactic.testing.engine import require, selected_backends
-
-NONE = "without"
-"""The mode in which functions are called at once: use_dask=False."""
-
-
-def opened(where: str, **settings: object) -> RSExecute:
-    """Return a session on a backend, or without one."""
-    session = RSExecute()
-    if where == NONE:
-        session.set_client(use_dask=False)
-    else:
-        require(where)
-        session.set_client(backend=where, workers=2, **settings)
-    return session
+from parallactic.testing.engine import selected_backends
 
 
 @pytest.fixture(scope="module", params=selected_backends())

@@ -12,8 +12,8 @@ from typing import Any
 
 import graph_functions as g
 import pytest
+from rs_sessions import NONE, opened
 
-from conftest import NONE, opened
 from parallactic import BackendUnavailable, Executor, InvalidSpec
 from parallactic.rsexecute import RSExecute, clients, rsexecute
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import graph_functions as g
 import pytest
+from rs_sessions import NONE, opened
 
-from conftest import NONE, opened
 from parallactic import InvalidSpec
 from parallactic.rsexecute import RSExecute, Statistics
 from parallactic.rsexecute.statistics import Made
