@@ -102,6 +102,10 @@ def wait_for(begun: str, path: str) -> None:
         time.sleep(0.01)
 
 
+def record(value: object) -> None:
+    plx.namespace()["seen"].append(float(np.sum(value)))
+
+
 def mark_and_wait(started: str) -> None:
     with Path(started).open("a") as file:
         file.write(f"{host_of()}\n")
@@ -167,6 +171,44 @@ def test_large_results_stay_with_dask_and_are_not_made_again(by_hand: ByHand, tm
         assert follows.result(PATIENCE) == LARGE, "what had not begun runs on the replacement"
         assert ran.read_text() == "ran\n"
         assert (tmp_path / "other").read_text() == "ran\n"
+
+
+def test_results_far_away_are_brought_when_they_are_asked_for(by_hand: ByHand, tmp_path: Path) -> None:
+    """Without shared memory, as between hosts: results stay with Dask, for tasks, targets and the client."""
+    first = by_hand.worker()
+    with opened(by_hand, shared_memory=False) as ex:
+        until(lambda: up(ex) == 1, "one worker")
+        kept = ex.submit(note, str(tmp_path / "ran"), 2.0)
+        assert ex.submit(np.sum, kept).result(PATIENCE) == 2.0 * LARGE
+        lane = ex.target(0)
+        lane.push(seen=[])
+        for value in (kept, np.ones(LARGE), 3.0, ex.put(np.ones(LARGE))):
+            lane.submit(record, value)
+        assert lane.pull("seen").result(PATIENCE) == [2.0 * LARGE, LARGE, 3.0, LARGE], "in this order"
+        assert np.array_equal(kept.result(PATIENCE), np.full(LARGE, 2.0))
+        lost = ex.submit(note, str(tmp_path / "ran"), 5.0)
+        assert ex.submit(np.sum, lost).result(PATIENCE) == 5.0 * LARGE
+        first.kill()
+        by_hand.worker()
+        until(lambda: up(ex) == 0, "its death is noticed")
+        with pytest.raises(WorkerLost):
+            lost.result(PATIENCE)
+        until(lambda: up(ex) == 1, "there is another")
+        assert isinstance(ex.submit(np.sum, lost).exception(PATIENCE), WorkerLost)
+        assert isinstance(ex.target(0).submit(np.sum, lost).exception(PATIENCE), WorkerLost)
+        assert (tmp_path / "ran").read_text() == "ran\n" * 2
+
+
+def test_a_scheduler_that_dies_ends_the_run(by_hand: ByHand) -> None:
+    by_hand.worker()
+    with opened(by_hand, connect_timeout=2) as ex:
+        until(lambda: up(ex) == 1, "one worker")
+        waits = [ex.submit(time.sleep, 60) for _ in range(3)]
+        by_hand.processes[0].kill()
+        for future in waits:
+            assert isinstance(future.exception(PATIENCE), BackendUnavailable | WorkerLost)
+        with pytest.raises(BackendUnavailable, match="scheduler"):
+            ex.submit(pow, 2, 5)
 
 
 def test_a_task_whose_dask_worker_dies_ends_once(by_hand: ByHand, tmp_path: Path) -> None:

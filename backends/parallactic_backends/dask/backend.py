@@ -9,17 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Coroutine, Sequence
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
 
-from parallactic.backend import Availability, Broken, Capabilities, Emit, RunContext, usable_cores
+from parallactic.backend import (
+    Availability,
+    Broken,
+    Capabilities,
+    Emit,
+    Lost,
+    RunContext,
+    Skipped,
+    usable_cores,
+)
+from parallactic.errors import WorkerLost
 from parallactic.wire.envelopes import Envelope
 from parallactic.wire.memory import raise_open_file_limit
 from parallactic.worker.namespace import hostname
+from parallactic_backends.dask.plane import DaskBlock, DaskPlane
 from parallactic_backends.dask.settings import DaskSettings
 from parallactic_backends.dask.worker import DaskWorker
 from parallactic_backends.supervised import SupervisedBackend
@@ -40,7 +52,6 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
 
     def __init__(self, settings: DaskSettings, context: RunContext) -> None:
         from parallactic_backends.dask.clusters import connect
-        from parallactic_backends.dask.plane import DaskPlane
         from parallactic_backends.dask.session import Session
 
         super().__init__(settings, context)
@@ -105,10 +116,12 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
             emit,
             lambda berth: emit.call(self._grow, berth),
             lambda text: emit(Broken(text)),
+            shares_memory=self.settings.shared_memory,
         )
         for _ in range(self._count):
             self._add()
         session.listen(emit, self._heard)
+        self._run(self._fleet.watch_scheduler(session.look_for_lost))
         if self.dashboard:
             _log.info("Dask's dashboard: %s%s", self.dashboard, _tunnel(self.dashboard))
 
@@ -147,19 +160,65 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
 
     async def _after(self, address: str) -> None:
         await self._fleet.gone(address)
-        await self._session.look_for_lost(address)
         if not self._stopping:
             self._session.connection.replace(address)
 
     def launch(self, envelopes: Sequence[Envelope]) -> None:
         """Put tasks into Dask's graph, and send those with a target to their workers."""
         self._session.hand_over([envelope for envelope in envelopes if envelope.worker is None])
-        super().launch([envelope for envelope in envelopes if envelope.worker is not None])
+        for envelope in envelopes:
+            if envelope.worker is not None:
+                self._send(self.workers[envelope.worker], envelope)
+
+    def _send(self, worker: DaskWorker, envelope: Envelope) -> None:
+        """Send a task to its worker, after those before it; what Dask keeps is brought here first."""
+        if worker.bringing or any(isinstance(entry.payload.block, DaskBlock) for entry in envelope.inputs):
+            worker.bringing.append(envelope)
+            if len(worker.bringing) == 1:
+                self._run(self._bring(worker, envelope))
+        else:
+            super().launch([envelope])
+
+    async def _bring(self, worker: DaskWorker, envelope: Envelope) -> None:
+        brought: Envelope | WorkerLost
+        try:
+            brought = await self._session.bring(envelope)
+        except WorkerLost as error:
+            brought = error
+        self._emit.call(self._brought, worker, envelope, brought)
+
+    def _brought(self, worker: DaskWorker, envelope: Envelope, brought: Envelope | WorkerLost) -> None:
+        if not self._drop(worker, envelope.task, envelope.attempt):
+            return  # its worker has died, or it was cancelled
+        if isinstance(brought, WorkerLost):
+            self._emit(Lost(envelope.task, envelope.attempt, "unreachable", str(brought)))
+        else:
+            super().launch([brought])
+        self._send_rest(worker)
+
+    def _drop(self, worker: DaskWorker, task: int, attempt: int) -> bool:
+        """Take a task out of those that wait for their inputs; return whether it was there."""
+        left = [entry for entry in worker.bringing if (entry.task, entry.attempt) != (task, attempt)]
+        found = len(left) < len(worker.bringing)
+        worker.bringing = deque(left)
+        return found
+
+    def _send_rest(self, worker: DaskWorker) -> None:
+        rest, worker.bringing = worker.bringing, deque()
+        for envelope in rest:
+            self._send(worker, envelope)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        loop = self._session.client.loop.asyncio_loop
+        loop.call_soon_threadsafe(self._fleet.keep, work)
 
     def cancel(self, task: int, attempt: int, worker: int | None, *, force: bool) -> None:
         """Take a task out of Dask's graph; ask its worker to skip it, or kill that."""
         if worker is None:
             self._session.withdraw(task, attempt)
+        elif self._drop(self.workers[worker], task, attempt):
+            self._emit(Skipped(task, attempt, worker))
+            self._send_rest(self.workers[worker])
         else:
             super().cancel(task, attempt, worker, force=force)
 

@@ -156,7 +156,7 @@ def _start_local(settings: DaskSettings, context: RunContext) -> Connection:
     except BaseException:
         cluster.close()
         raise
-    return Connection(client, cluster, one_host=True, workers=workers)
+    return Connection(client, cluster, one_host=settings.shared_memory, workers=workers)
 
 
 def _client(address: str, context: RunContext, timeout: float, security: Any) -> Any:

@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 _CONNECT_SECONDS = 3.0
 _GREET_SECONDS = 20.0
 _PART_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
 
 
 @dataclass(eq=False)
@@ -63,6 +64,8 @@ class Fleet:
         Called when a place is free and no worker seeks one; may return a new worker.
     fail
         Called with a sentence when workers can never be had.
+    shares_memory
+        Whether large objects may go by reference between processes of one host.
     """
 
     def __init__(
@@ -72,12 +75,15 @@ class Fleet:
         emit: Emit,
         grow: Callable[[Berth], None],
         fail: Callable[[str], None],
+        *,
+        shares_memory: bool,
     ) -> None:
         self._client = client
         self._name = name
         self._emit = emit
         self._grow = grow
         self._fail = fail
+        self._shares_memory = shares_memory
         self._loop: asyncio.AbstractEventLoop = client.loop.asyncio_loop
         self._seeking: deque[DaskWorker] = deque()
         self._free: deque[Berth] = deque()
@@ -86,6 +92,17 @@ class Fleet:
         self._chores: set[asyncio.Task[None]] = set()
         self._direct = True
         self._closed = False
+
+    async def watch_scheduler(self, look: Callable[[], None]) -> None:
+        """Look around now and then, and give up when the scheduler is gone for good.
+
+        Dask's client tries for a while to find it again.
+        """
+        while self._client.status != "closed":
+            await asyncio.sleep(_LOOK_SECONDS)
+            look()
+        if not self._closed:
+            self._fail(f"the Dask scheduler at {self._client.scheduler.address} is gone.")
 
     def seek(self, worker: DaskWorker) -> None:
         """Find a place for a worker, as soon as there is one; called from any thread."""
@@ -170,7 +187,8 @@ class Fleet:
         except BaseException:
             link.close()
             raise
-        berth.is_local = link.shares_memory = hello.opens_here()
+        berth.is_local = hello.opens_here()
+        link.shares_memory = berth.is_local and self._shares_memory
         return link
 
     async def _open(self, berth: Berth) -> Any:

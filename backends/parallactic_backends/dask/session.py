@@ -10,16 +10,17 @@ import threading
 import uuid
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from dask.task_spec import Task, TaskRef
 from distributed import Future
 
-from parallactic.backend import Emit, Lost, Returned
-from parallactic.errors import WorkerLost
+from parallactic.backend import Broken, Emit, Lost, Returned
+from parallactic.errors import BackendUnavailable, WorkerLost
 from parallactic.wire.envelopes import Envelope
 from parallactic.wire.memory import SharedBlock
-from parallactic.wire.payload import Payload
+from parallactic.wire.payload import Input, Payload
 from parallactic_backends.dask.clusters import Connection
 from parallactic_backends.dask.parcel import Part, pack
 from parallactic_backends.dask.pilot import Pilot, pilot_name, run_task
@@ -30,7 +31,6 @@ from parallactic_backends.dask.watcher import Watcher, key_mark
 __all__ = ["Session"]
 
 _log = logging.getLogger(__name__)
-_SETTLE_SECONDS = 0.5
 _FEW = 8
 _BATCH_SECONDS, _LONG_BATCH_SECONDS = 0.001, 0.01
 """How long this client gathers messages to the scheduler, with few tasks in flight and with many.
@@ -65,7 +65,6 @@ class Session:
         self._loop: asyncio.AbstractEventLoop = self.client.loop.asyncio_loop
         self._futures: dict[str, Future] = {}
         self._unbegun: dict[str, tuple[int, int]] = {}
-        self._needy: set[str] = set()
         self._keys: dict[tuple[int, int], str] = {}
         self._scattered: weakref.WeakKeyDictionary[SharedBlock, asyncio.Task[Any]] = (
             weakref.WeakKeyDictionary()
@@ -74,8 +73,16 @@ class Session:
         self._heard: Callable[[dict[str, Any]], None] = self._events.append
         self._lock = threading.Lock()
         self.client.subscribe_topic(self.name, lambda event: self._heard(event[1]))
-        self.client.register_plugin(Watcher(self.run), name=self.name)
-        self.client.register_plugin(Pilot(self.run, threads, one_host=connection.one_host), name=self.name)
+        try:
+            self.client.register_plugin(Watcher(self.run), name=self.name)
+            self.client.register_plugin(
+                Pilot(self.run, threads, one_host=connection.one_host), name=self.name
+            )
+        except Exception as error:
+            raise BackendUnavailable(
+                f"the Dask scheduler at {self.client.scheduler.address} or one of its workers cannot load "
+                f"Parallactic: {error!r}. Install parallactic[dask], in the same version, where they run."
+            ) from error
         # The subscription may have come to the scheduler after the first events.
         self._events += [event for _, event in self.client.get_events(self.name)]
 
@@ -105,7 +112,7 @@ class Session:
         if near:
             self._submit([(envelope, {}) for envelope in near])
         if far:
-            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._move_and_submit(far)))
+            asyncio.run_coroutine_threadsafe(self._move_and_submit(far), self._loop)
 
     def _has_parts_to_move(self, envelope: Envelope) -> bool:
         return not self.connection.one_host and any(_shared(payload) for payload in _payloads(envelope))
@@ -166,11 +173,12 @@ class Session:
             )
             with self._lock:
                 self._unbegun[key] = (envelope.task, envelope.attempt)
-                if needs:
-                    self._needy.add(key)
                 self._keys[envelope.task, envelope.attempt] = key
-        crowd = len(self._keys) > _FEW
-        self.client.scheduler_comm.interval = _LONG_BATCH_SECONDS if crowd else _BATCH_SECONDS
+        stream = self.client.scheduler_comm
+        if stream is None or self.client.status == "closed":
+            self._emit(Broken(f"the Dask scheduler at {self.client.scheduler.address} is gone."))
+            return
+        stream.interval = _LONG_BATCH_SECONDS if len(self._keys) > _FEW else _BATCH_SECONDS
         futures = self.client.get(graph, list(graph), sync=False)
         with self._lock:
             self._futures.update(zip(graph, futures, strict=True))
@@ -185,7 +193,6 @@ class Session:
             key = self._keys.pop((task, attempt), None)
             if key is not None:
                 self._unbegun.pop(key, None)
-                self._needy.discard(key)
         if key is not None and not kept:
             self.release(key)
 
@@ -203,7 +210,6 @@ class Session:
             if key is None:
                 return
             self._unbegun.pop(key, None)
-            self._needy.discard(key)
         self.release(key)
 
     def _erred(self, key: str, text: str) -> None:
@@ -217,19 +223,12 @@ class Session:
             self._emit(Returned(*attempt))
         self._emit.call(self.ended, *attempt)
 
-    async def look_for_lost(self, address: str) -> None:
-        """Give up tasks whose inputs were lost with a Dask worker."""
-        waiting = {key: attempt for key, attempt in self._unbegun.items() if key in self._needy}
-        for _ in range(2):
-            if not waiting:
-                return
-            known = set(await getattr(self.client.scheduler, f"{self.name}-known")(keys=list(waiting)))
-            waiting = {key: attempt for key, attempt in waiting.items() if key not in known}
-            # What was submitted a moment ago may not have reached the scheduler.
-            await asyncio.sleep(_SETTLE_SECONDS)
-        for key, attempt in waiting.items():
-            if key in self._unbegun:
-                text = f"a result that it needs was lost with the Dask worker at {address}."
+    def look_for_lost(self) -> None:
+        """Give up tasks that Dask has dropped, since an input was lost with its Dask worker."""
+        for key, attempt in list(self._unbegun.items()):
+            future = self._futures.get(key)
+            if future is not None and future.status in ("cancelled", "lost"):
+                text = "a result that it needs was lost with the Dask worker that held it."
                 self._emit(Lost(*attempt, "unreachable", text))
                 self._emit.call(self.ended, *attempt)
 
@@ -240,20 +239,46 @@ class Session:
         return DaskBlock(key, size, self.fetch, self.release)
 
     def fetch(self, key: str) -> SharedBlock:
-        """Copy what Dask keeps under a key to this host."""
+        """Copy what Dask keeps under a key to this host.
+
+        Raises
+        ------
+        WorkerLost
+            If the Dask worker that held it has died.
+        """
+        return asyncio.run_coroutine_threadsafe(self._fetch(key), self._loop).result()
+
+    async def _fetch(self, key: str) -> SharedBlock:
         future = self._futures.get(key)
         try:
             if future is None:
                 raise KeyError(key)
-            product = self.client.gather(future)
+            product = await self.client.gather(future, asynchronous=True)
         except Exception as error:
             raise WorkerLost(
                 f"the result {key} stayed in the memory of a Dask worker, and cannot be had: {error}",
                 cause="unreachable",
             ) from error
-        block = product.payload.block
-        assert isinstance(block, SharedBlock)
+        block: SharedBlock = product.payload.block
         return block
+
+    async def bring(self, envelope: Envelope) -> Envelope:
+        """Return a task whose large inputs that Dask keeps were copied to this host.
+
+        Raises
+        ------
+        WorkerLost
+            If the Dask worker that held one of them has died.
+        """
+        inputs = []
+        for entry in envelope.inputs:
+            payload = entry.payload
+            if isinstance(payload.block, DaskBlock):
+                block = await self._fetch(payload.block.key)
+                inputs.append(Input(Payload(payload.head, payload.buffers, block, payload.spans)))
+            else:
+                inputs.append(entry)
+        return replace(envelope, inputs=tuple(inputs))
 
     def release(self, key: str) -> None:
         """Let Dask free what it keeps under a key; from any thread."""

@@ -37,6 +37,9 @@ class DaskSettings(Settings):
         default=None,
         description="Memory of each worker, such as 8GB; one that takes more is ended. By default no limit.",
     )
+    shared_memory: bool = Field(
+        default=True, description="Hand large objects between processes of one host by reference."
+    )
     local_directory: Path | None = Field(
         default=None, description="Folder on the workers' hosts for what Dask moves from memory to disk."
     )

@@ -41,7 +41,6 @@ class Watcher(SchedulerPlugin):  # type: ignore[misc]
         self._paused: set[str] = set()
         self._handlers = {
             self.name: self.pass_on,
-            f"{self.name}-known": self.known,
             f"{self.name}-leave": self.leave,
         }
         scheduler.handlers.update(self._handlers)
@@ -107,10 +106,6 @@ class Watcher(SchedulerPlugin):  # type: ignore[misc]
             self._paused.discard(address)
         stimulus = f"{self.name}-{status}-{time.time()}"
         self._scheduler.handle_worker_status_change(status, address, stimulus)
-
-    def known(self, keys: list[str]) -> list[str]:
-        """Return those of `keys` that the scheduler knows."""
-        return [key for key in keys if key in self._scheduler.tasks]
 
     async def pass_on(self, comm: Any, worker: str, slot: int) -> str:
         """Pass messages between a client and a Dask worker that it cannot reach."""

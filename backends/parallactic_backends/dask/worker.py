@@ -7,11 +7,13 @@ import os
 import pickle
 import shutil
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from parallactic.backend import Emit, Finished, RunContext, Started
-from parallactic.wire.envelopes import Outcome, Stats
+from parallactic.errors import LossCause
+from parallactic.wire.envelopes import Envelope, Outcome, Stats
 from parallactic.wire.framing import Message
 from parallactic.wire.messages import Kind
 from parallactic.wire.payload import Payload
@@ -83,6 +85,8 @@ class DaskWorker(RelayedWorker):
         """Set when the agent says that no process of the run is left."""
 
         self.berth: Berth | None = None
+        self.bringing: deque[Envelope] = deque()
+        """Tasks that wait for inputs which are brought here, and those behind them."""
 
     @property
     def host(self) -> str:
@@ -113,6 +117,13 @@ class DaskWorker(RelayedWorker):
         self.folders = ()
         self.berth = self.link = None
         self.both_ended("unreachable", text, "")
+
+    def worker_ended(
+        self, cause: LossCause, text: str, log_tail: str, started: tuple[int, int] | None
+    ) -> None:
+        """Report the death of the worker, after all it sent."""
+        self.bringing.clear()
+        super().worker_ended(cause, text, log_tail, started)
 
     def admit(self) -> None:
         """Let tasks of Dask's come to the worker."""
