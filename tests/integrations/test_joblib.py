@@ -194,7 +194,7 @@ class TestTrouble:
 
         def interrupt() -> None:
             until(started.exists, PATIENCE, "a call has begun")
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
         thread = threading.Thread(target=interrupt)
         thread.start()

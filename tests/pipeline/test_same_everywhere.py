@@ -53,7 +53,8 @@ def alone(
     """Give a half of the demonstration, and what serial made of it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PARALLACTIC_CACHE", str(evla_original.parent))
-        yield request.param, _reduce(request.param, tmp_path_factory.mktemp("alone"), "serial", 1)
+        half = request.param
+        yield half, _reduce(half, tmp_path_factory.mktemp("alone") / half, "serial", 1)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_a_cluster_gives_the_flags_and_images_of_serial(
 ) -> None:
     require(backend)
     half, expected_folder = alone
-    folder = _reduce(half, tmp_path, backend, 2)
+    folder = _reduce(half, tmp_path / half, backend, 2)
     multi_ms = HALVES[half]
     for expected, found in zip(_flags(expected_folder / multi_ms), _flags(folder / multi_ms), strict=True):
         assert expected.any()

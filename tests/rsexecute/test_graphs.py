@@ -1,7 +1,6 @@
 """Graphs of nested lists, tuples and dicts: the same on every backend, and without one."""
 
 import itertools
-import os
 import signal
 import threading
 import time
@@ -274,7 +273,9 @@ def test_an_interrupt_stops_what_runs(backend: str, tmp_path: Path):
             pytest.skip("the interrupt of a backend of this process is the executor's own")
         gate = tmp_path / "gate"
         nodes = [session.execute(g.wait_for)(str(gate), 60), session.execute(g.inc)(1)]
-        timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+        # To the thread that waits: of several the kernel may choose another, which wakes nobody.
+        waiting = threading.main_thread().ident
+        timer = threading.Timer(1.0, signal.pthread_kill, (waiting, signal.SIGINT))
         timer.start()
         begin = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
