@@ -8,7 +8,7 @@
 .PHONY: help demo test lint format docs-check setup-demo setup-test clean distclean
 
 BACKENDS ?= serial,multiprocessing,mpi
-JOBS ?= 3
+JOBS ?= 2
 ARGS ?=
 
 PY := .venv/bin/python

@@ -7,6 +7,7 @@ import pytest
 
 from parallactic.casa import MPICommandClient, MPIEnvironment
 from parallactic.errors import InvalidSpec, ParallacticError
+from parallactic.testing.waiting import undisturbed
 
 KEYS = {"id", "command", "parameters", "mode", "server", "status", "ret", "successful", "traceback"}
 
@@ -150,9 +151,13 @@ def test_the_environment_knows_its_servers(client):
 
 def test_requests_are_quick(client):
     """0.1 to 0.4 ms here; 20 ms leave room for a busy machine, and mpi4casa's own polls take 500."""
-    times = []
-    for _ in range(50):
-        begin = time.perf_counter()
-        client.push_command_request("1+1", True)
-        times.append(time.perf_counter() - begin)
-    assert sorted(times)[25] < 0.02
+
+    def attempt(_: int) -> bool:
+        times = []
+        for _ in range(50):
+            begin = time.perf_counter()
+            client.push_command_request("1+1", True)
+            times.append(time.perf_counter() - begin)
+        return sorted(times)[25] < 0.02
+
+    undisturbed(attempt, "half of the requests are answered within 20 ms")
