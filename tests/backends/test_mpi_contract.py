@@ -22,8 +22,11 @@ PARTS = (
     "test_state.py",
     "test_delivery.py",
     "test_shutdown.py::TestShutdown::test_shutdown_by_ctrl_c_is_quick",
-    "test_shutdown.py::TestShutdown::test_shutdown_by_sigkill_of_the_client_ends_workers",
 )
+KILLED = "test_shutdown.py::TestShutdown::test_shutdown_by_sigkill_of_the_client_ends_workers"
+"""For MPICH, whose capability it asks. Under Open MPI it counts all shared memory of the host, which other
+jobs of these tests use at the same time; the contract suite has it for servers that are spawned."""
+
 JOB = (MPIEXEC, "--oversubscribe", "--with-ft", "ulfm", "-n", "3")
 
 
@@ -32,7 +35,7 @@ def _mpi() -> None:
     require("mpi")
 
 
-def run_contract(folder: Path, *python: str, **own: str) -> None:
+def run_contract(folder: Path, *python: str, parts: tuple[str, ...] = PARTS, **own: str) -> None:
     """Run these parts; none may fail, and none be skipped."""
     clean = {
         name: value
@@ -41,7 +44,7 @@ def run_contract(folder: Path, *python: str, **own: str) -> None:
     }
     words = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--basetemp={folder}/tests"]
     done = subprocess.run(
-        [*python, "-m", "pytest", *words, *(str(CONTRACT / part) for part in PARTS)],
+        [*python, "-m", "pytest", *words, *(str(CONTRACT / part) for part in parts)],
         cwd=CONTRACT.parents[1],
         env=clean | ENVIRONMENT | {"PARALLACTIC_TEST_BACKENDS": "mpi", "NO_COLOR": "1"} | own,
         stdin=subprocess.DEVNULL,
@@ -67,4 +70,4 @@ def test_under_mpiexec(tmp_path: Path) -> None:
 def test_with_mpich(tmp_path: Path) -> None:
     """What MPICH does not do is declared by its capabilities, and the tests ask these."""
     python = mpich_environment(tmp_path / "mpich") / "bin" / "python"
-    run_contract(tmp_path, str(python))
+    run_contract(tmp_path, str(python), parts=(*PARTS, KILLED))
