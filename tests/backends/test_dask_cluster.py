@@ -201,6 +201,17 @@ def test_results_far_away_are_brought_when_they_are_asked_for(by_hand: ByHand, t
         assert (tmp_path / "ran").read_text() == "ran\n" * 2
 
 
+def test_a_connection_that_breaks_is_made_again(by_hand: ByHand) -> None:
+    """The Dask worker lives on: its place is taken again, by a new epoch of the worker."""
+    by_hand.worker()
+    with opened(by_hand) as ex:
+        until(lambda: up(ex) == 1, "one worker")
+        (link,) = ex.engine._fleet._links.values()  # type: ignore[attr-defined]
+        link._loop.call_soon_threadsafe(link.close)
+        until(lambda: ex.status().workers[0].epoch == 1 and up(ex) == 1, "the worker is back")
+        assert ex.submit(pow, 2, 5).result(PATIENCE) == 32
+
+
 def test_a_scheduler_that_dies_ends_the_run(by_hand: ByHand) -> None:
     by_hand.worker()
     with opened(by_hand, connect_timeout=2) as ex:
@@ -277,6 +288,8 @@ def test_status_tells_where_the_dashboard_is() -> None:
         ({"scheduler": "carrier://pigeon"}, BackendUnavailable, ["carrier://pigeon"]),
         ({"scheduler_file": "/nowhere.json"}, BackendUnavailable, ["/nowhere.json", "dask scheduler"]),
         ({"scheduler": "a:1", "scheduler_file": "b"}, InvalidSpec, ["scheduler", "scheduler_file"]),
+        ({"scheduler": "a:1", "local_directory": "/scratch"}, InvalidSpec, ["local_directory", "/scratch"]),
+        ({"scheduler": "a:1", "dashboard": ":8787"}, InvalidSpec, ["dashboard", ":8787"]),
         ({"cluster": "moon"}, InvalidSpec, ["moon", "local"]),
         ({"memory_limit": "lots"}, InvalidSpec, ["memory_limit", "lots"]),
         ({"shceduler": "a:1"}, InvalidSpec, ["shceduler", "scheduler"]),

@@ -85,6 +85,8 @@ def connect(settings: DaskSettings, context: RunContext) -> Connection:
     kind: str
     value: Any
     kind, value = next(iter(named.items()), ("cluster", "local"))
+    if kind != "cluster" or value != "local":
+        _refuse_for_a_cluster_of_others(settings)
     if kind == "client":
         return _join(value.scheduler.address, settings, context, security=value.security)
     if kind == "scheduler":
@@ -97,6 +99,19 @@ def connect(settings: DaskSettings, context: RunContext) -> Connection:
     if value != "local":
         raise InvalidSpec(f"cluster={value!r} is not known; there is 'local'.")
     return _start_local(settings, context)
+
+
+def _refuse_for_a_cluster_of_others(settings: DaskSettings) -> None:
+    own = {
+        "local_directory": settings.local_directory is not None,
+        "dashboard": isinstance(settings.dashboard, str),
+    }
+    for name, is_set in own.items():
+        if is_set:
+            raise InvalidSpec(
+                f"{name}={str(getattr(settings, name))!r} is for a cluster that Parallactic starts; give it "
+                "to the commands that started this one."
+            )
 
 
 def _join_by_file(path: Path, settings: DaskSettings, context: RunContext) -> Connection:

@@ -88,6 +88,7 @@ class Fleet:
         self._seeking: deque[DaskWorker] = deque()
         self._free: deque[Berth] = deque()
         self._known: set[str] = set()
+        self._departed: set[str] = set()
         self._links: dict[Berth, CommLink] = {}
         self._chores: set[asyncio.Task[None]] = set()
         self._direct = True
@@ -123,6 +124,7 @@ class Fleet:
 
     def left(self, address: str) -> None:
         """Learn that a Dask worker is gone, though its connections may still look well."""
+        self._departed.add(address)
         self._free = deque(berth for berth in self._free if berth.address != address)
         for berth, link in list(self._links.items()):
             if berth.address == address:
@@ -156,6 +158,7 @@ class Fleet:
             return
         except (OSError, LinkLost) as error:
             _log.info("the Dask worker at %s cannot be reached: %s", berth.address, error)
+            self._loop.call_later(_LOOK_SECONDS, self._offer, berth)
             self._seek(worker)
             return
         self._links[berth] = link
@@ -172,6 +175,14 @@ class Fleet:
             link.close()
             del self._links[berth]
         self._emit.call_here(worker.lost, link)
+        # Perhaps it was the connection alone that broke.
+        self._loop.call_later(_LOOK_SECONDS, self._offer, berth)
+
+    def _offer(self, berth: Berth) -> None:
+        """Let a place be taken again, unless its Dask worker is known to be gone."""
+        if berth.address not in self._departed:
+            self._free.append(berth)
+            self._match()
 
     async def _connect(self, berth: Berth) -> CommLink:
         comm = await self._open(berth)

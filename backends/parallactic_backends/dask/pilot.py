@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from typing import Any
 
@@ -58,7 +57,6 @@ class Pilot(WorkerPlugin):  # type: ignore[misc]
         """Begin to serve, and tell the client."""
         self._worker = worker
         self._agents: dict[int, DaskAgent] = {}
-        self._serving: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
         self._blocked = False
         worker.handlers[self.name] = self.serve
@@ -68,9 +66,6 @@ class Pilot(WorkerPlugin):  # type: ignore[misc]
                 "joined": worker.address,
                 "slots": max(1, worker.state.nthreads // self._threads),
                 "host": hostname(),
-                "pid": os.getpid(),
-                "cores": worker.state.nthreads,
-                "memory": worker.memory_manager.memory_limit or 0,
             },
         )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import shutil
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -21,16 +20,13 @@ from parallactic.worker.namespace import hostname
 from parallactic.worker.supervisor import MEMORY_LIMIT
 from parallactic_backends.dask.plane import DaskBlock
 from parallactic_backends.relay.link import Link, Order, Report
-from parallactic_backends.relay.worker import RelayedWorker
+from parallactic_backends.relay.worker import FORWARDED, RelayedWorker
 from parallactic_backends.supervised import thread_variables
 
 if TYPE_CHECKING:
     from parallactic_backends.dask.fleet import Berth
 
 __all__ = ["DaskWorker"]
-
-_FORWARDED = ("PARALLACTIC_", "PYTHON", "CASA", "NUMBA_", "HDF5_")
-"""Variables that go to other hosts as well, where folders and the like may differ."""
 
 
 class DaskWorker(RelayedWorker):
@@ -111,10 +107,7 @@ class DaskWorker(RelayedWorker):
             return
         self.idle.set()
         text = f"the Dask worker of worker {self.number} on {self.host}, {self.berth.address}, is gone."
-        if self.berth.is_local:
-            for folder in self.folders:
-                shutil.rmtree(folder, ignore_errors=True)
-        self.folders = ()
+        self.remove_folders(local=self.berth.is_local)
         self.berth = self.link = None
         self.both_ended("unreachable", text, "")
 
@@ -135,7 +128,7 @@ class DaskWorker(RelayedWorker):
     def environment(self) -> dict[str, str]:
         """Return the variables of the worker: those of the client on its host, the library's elsewhere."""
         local = self.berth is not None and self.berth.is_local
-        own = {name: value for name, value in os.environ.items() if local or name.startswith(_FORWARDED)}
+        own = {name: value for name, value in os.environ.items() if local or name.startswith(FORWARDED)}
         limit = {MEMORY_LIMIT: str(self._memory)} if self._memory else {}
         return own | thread_variables(self.threads) | dict(self._variables) | limit
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from collections.abc import Mapping
 
 from parallactic.backend import Emit, RunContext
 from parallactic.worker.namespace import hostname
 from parallactic_backends.mpi.pool import Pool, Rank, Start
-from parallactic_backends.relay.worker import RelayedWorker
+from parallactic_backends.relay.worker import FORWARDED, RelayedWorker
 from parallactic_backends.supervised import thread_variables
 
 __all__ = ["MpiWorker"]
-
-_FORWARDED = ("PARALLACTIC_", "PYTHON", "CASA", "NUMBA_", "HDF5_")
-"""Variables that go to other hosts as well, where folders and the like may differ."""
 
 
 class MpiWorker(RelayedWorker):
@@ -93,15 +89,8 @@ class MpiWorker(RelayedWorker):
             return
         text = f"the MPI server of worker {self.number} on {self.host} has died."
         self._rank = self.link = None
-        self._remove_folders(rank)
+        self.remove_folders(local=rank.is_local)
         self.both_ended("unreachable", text, "")
-
-    def _remove_folders(self, rank: Rank) -> None:
-        """Clean up for an agent that was killed, if it was one of this host."""
-        if rank.is_local:
-            for folder in self.folders:
-                shutil.rmtree(folder, ignore_errors=True)
-        self.folders = ()
 
     def wake(self) -> None:
         """Have the link send what was posted, and listen for the answer."""
@@ -117,7 +106,7 @@ class MpiWorker(RelayedWorker):
         own = {
             name: value
             for name, value in os.environ.items()
-            if (known.get(name) != value if local else name.startswith(_FORWARDED))
+            if (known.get(name) != value if local else name.startswith(FORWARDED))
         }
         return own | thread_variables(self.threads) | dict(self._variables)
 
@@ -132,6 +121,6 @@ class MpiWorker(RelayedWorker):
             self._pool.release(rank)
         elif not rank.lost:
             self._pool.discard(rank)
-            self._remove_folders(rank)
+            self.remove_folders(local=rank.is_local)
         self.link = None
         self.close_lanes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import threading
 import time
 from abc import abstractmethod
@@ -16,7 +17,10 @@ from parallactic.wire.payload import Buffer
 from parallactic_backends.relay.link import Arrival, Link, Order, Report, Way
 from parallactic_backends.supervised import SupervisedWorker
 
-__all__ = ["RelayLane", "RelayedWorker"]
+__all__ = ["FORWARDED", "RelayLane", "RelayedWorker"]
+
+FORWARDED = ("PARALLACTIC_", "PYTHON", "CASA", "NUMBA_", "HDF5_")
+"""Variables that go to other hosts as well, where folders and the like may differ."""
 
 
 class RelayLane:
@@ -57,6 +61,13 @@ class RelayedWorker(SupervisedWorker):
     @abstractmethod
     def environment(self) -> dict[str, str]:
         """Return the variables of the worker."""
+
+    def remove_folders(self, *, local: bool) -> None:
+        """Clean up for an agent that was killed, if it was one of this host."""
+        if local:
+            for folder in self.folders:
+                shutil.rmtree(folder, ignore_errors=True)
+        self.folders = ()
 
     def start_supervisor(self) -> None:
         """Ask the agent for a supervisor of the present epoch."""
