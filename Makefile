@@ -53,7 +53,7 @@ demo: setup-demo
 
 test: lint
 	@echo "== pytest (backends: $(BACKENDS))"
-	@$(TEST_ENV) $(PY) -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder $(ARGS)
+	@$(TEST_ENV) $(PY) -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder --max-worker-restart=0 $(ARGS)
 
 lint: setup-test
 	@echo "== ruff format --check"

@@ -6,8 +6,6 @@ import contextlib
 import gc
 import operator
 import os
-import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 from guests import guest
 
+from interrupts import interrupt
 from parallactic.errors import InvalidSpec, WorkerLost
 from parallactic.executor import Executor
 from parallactic.testing import tasks
@@ -165,23 +164,16 @@ class TestTrouble:
         with pytest.raises(InvalidSpec, match="needs an Executor"):
             dask_get("multiprocessing")  # type: ignore[arg-type]
 
-    def test_ctrl_c_stops_what_runs(self, start: Callable[..., Executor], tmp_path: Path) -> None:
+    def test_ctrl_c_stops_what_runs(self, ex: Executor, tmp_path: Path) -> None:
         """The computation ends at once, and so do its tasks; the executor works on."""
-        ex = start()
-        started = tmp_path / "started"
-
-        def interrupt() -> None:
-            until(started.exists, PATIENCE, "a task has begun")
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-
-        thread = threading.Thread(target=interrupt)
-        thread.start()
-        graph = dask.delayed(operator.not_)(dask.delayed(tasks.spin)(str(started)))
-        with pytest.raises(KeyboardInterrupt):
-            graph.compute(scheduler=dask_get(ex))
-        thread.join()
-        until(lambda: not ex.status().tasks, PATIENCE / 3, "nothing runs any more")
-        assert ex.submit(operator.neg, 1).result(PATIENCE) == -1
+        interrupt(
+            ex.backend,
+            tmp_path,
+            setup="import dask, operator\n"
+            "from parallactic.integrations.dask import dask_get\n"
+            "graph = dask.delayed(operator.not_)(dask.delayed(tasks.spin)(started))",
+            wait="graph.compute(scheduler=dask_get(ex))",
+        )
 
 
 class TestDataPlane:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ import psutil
 import pytest
 from guests import guest
 
+from interrupts import interrupt
 from parallactic.errors import InvalidSpec, WorkerLost
 from parallactic.executor import Executor
 from parallactic.testing import tasks
@@ -185,24 +185,18 @@ class TestTrouble:
             Parallel(timeout=0.3)(delayed(tasks.spin)(str(tmp_path / f"started-{n}")) for n in range(2))
         until(lambda: not ex.status().tasks, PATIENCE / 3, "nothing runs any more")
 
-    def test_ctrl_c_stops_what_runs(self, start: Callable[..., Executor], tmp_path: Path) -> None:
+    def test_ctrl_c_stops_what_runs(self, ex: Executor, tmp_path: Path) -> None:
         """The calls end at once, those that run too; the executor works on."""
-        ex = start()
         if ex.capabilities.inline:
             return  # calls run on the thread of callbacks, which hears no Ctrl-C, or on that of the caller
-        started = tmp_path / "started"
-
-        def interrupt() -> None:
-            until(started.exists, PATIENCE, "a call has begun")
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-
-        thread = threading.Thread(target=interrupt)
-        thread.start()
-        with joblib.parallel_config(backend="parallactic", executor=ex), pytest.raises(KeyboardInterrupt):
-            Parallel(batch_size=1)(delayed(tasks.spin)(str(started)) for _ in range(8))
-        thread.join()
-        until(lambda: not ex.status().tasks, PATIENCE / 3, "nothing runs any more")
-        assert ex.submit(_square, 3).result(PATIENCE) == 9
+        interrupt(
+            ex.backend,
+            tmp_path,
+            setup="import joblib, parallactic.integrations.joblib\n"
+            "calls = [joblib.delayed(tasks.spin)(started) for _ in range(8)]",
+            wait="with joblib.parallel_config(backend='parallactic', executor=ex):\n"
+            "    joblib.Parallel(batch_size=1)(calls)",
+        )
 
     def test_the_death_of_a_worker(self, start: Callable[..., Executor]) -> None:
         ex = start()
