@@ -32,6 +32,13 @@ BASE_PYTHON = getattr(sys, "_base_executable", None) or sys.executable
 #: What each profile installs, as extras of pyproject.toml. A later profile holds all of an earlier one.
 PROFILES = {"demo": ("tasks",), "test": ("all", "dev")}
 
+#: Debian's packages that the profile ``test`` uses: commands that they bring, and packages. The tests start
+#: daemons of their own with them; without them these tests say so.
+DEBIAN_TEST = {
+    ("munged", "slurmctld", "slurmd", "sbatch"): ("munge", "slurmctld", "slurmd", "slurm-client"),
+    ("sshd", "ssh-keygen"): ("openssh-server", "openssh-client"),
+}
+
 #: Where Debian's package python3-pip-whl puts the wheel that its ensurepip installs from.
 DEBIAN_WHEELS = Path("usr/share/python-wheels")
 
@@ -134,6 +141,11 @@ def pip_from_apt_install() -> bool:
         return False
     package = f"python3.{sys.version_info.minor}-venv"
     say(f"this Python has no ensurepip: installing Debian's {package} (as root)")
+    return apt_install(package) and pip_from_ensurepip()
+
+
+def apt_install(*packages: str) -> bool:
+    """Install Debian packages as root, and tell whether that was done."""
     install = (
         "env",
         "DEBIAN_FRONTEND=noninteractive",
@@ -143,11 +155,45 @@ def pip_from_apt_install() -> bool:
         "-y",
         "--no-install-recommends",
     )
-    done = runs(*install, package, quiet=True)
-    if not done:  # the lists of packages may be absent (containers) or old
-        runs("apt-get", "update", "-qq")
-        done = runs(*install, package)
-    return done and pip_from_ensurepip()
+    if runs(*install, *packages, quiet=True):
+        return True
+    runs("apt-get", "update", "-qq")  # the lists of packages may be absent (containers) or old
+    return runs(*install, *packages)
+
+
+def install_daemons() -> None:
+    """As root on Debian, install the daemons that the tests start for themselves, if they are missing."""
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+    missing = [
+        package
+        for commands, packages in DEBIAN_TEST.items()
+        if not all(shutil.which(command, path=path) for command in commands)
+        for package in packages
+    ]
+    if not missing:
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        say(f"not installed, since that takes root on Debian: {' '.join(missing)}; some tests need them")
+        return
+    say(f"installing Debian's {' '.join(missing)} (as root), for the tests of clusters")
+    with services_stay_off():
+        if not apt_install(*missing):
+            say("that failed; the tests that need them will say so")
+
+
+@contextlib.contextmanager
+def services_stay_off() -> Iterator[None]:
+    """Keep packages from starting their services: the tests start daemons for themselves, and end them."""
+    policy = Path("/usr/sbin/policy-rc.d")
+    if policy.exists():
+        yield
+        return
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    try:
+        yield
+    finally:
+        policy.unlink()
 
 
 def pip_from_apt_download() -> bool:
@@ -250,7 +296,8 @@ def stamp_of(profile: str) -> Path:
 
 def key() -> str:
     """Return what a set-up depends on: the packages asked for, and the place of the sources."""
-    return hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + bytes(ROOT)).hexdigest()
+    parts = (ROOT / "pyproject.toml").read_bytes(), bytes(ROOT), repr(DEBIAN_TEST).encode()
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def is_of_named_python() -> bool:
@@ -296,6 +343,7 @@ def install(profile: str) -> list[str]:
         if not pip_install(extras):
             raise SetupError("pip could not install Parallactic; what it says above tells why")
         return []
+    install_daemons()
     if not pip_install((*extras, "casa")):
         say("with the extra [casa] it failed; trying without")
         if not pip_install(extras):

@@ -20,6 +20,7 @@ from parallactic.errors import ParallacticError
 from parallactic.measurementset import MeasurementSet
 from parallactic.measurementset.simulation import Truth, simulate, standard_observation
 from parallactic.pipeline.datasets import fetch_evla
+from slurm_lab import SlurmLab, missing_daemons
 
 _CASA_CONFIG = """\
 import os, casacore
@@ -96,6 +97,20 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> MeasurementSet:
     """
     plan = Plan(columns=("WEIGHT_SPECTRUM", "MODEL_DATA"))
     return make(tmp_path_factory.mktemp("known") / "known.ms", plan)
+
+
+@pytest.fixture(scope="module")
+def slurm_lab() -> Iterator[SlurmLab]:
+    """A real SLURM of 4 nodes with 4 CPUs each, for the tests of one file.
+
+    Without Debian's packages the tests that ask for it are skipped, and fail under CI=true.
+    """
+    if missing := missing_daemons():
+        _absent("SLURM", RuntimeError(missing))
+    with SlurmLab() as lab, pytest.MonkeyPatch.context() as patch:
+        for name, value in lab.environment.items():
+            patch.setenv(name, value)
+        yield lab
 
 
 @pytest.fixture

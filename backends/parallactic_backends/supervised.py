@@ -67,6 +67,7 @@ class SupervisedWorker(ABC):
         self.emit = emit
         self.epoch = 0
         self.stopping = False
+        self.leaving = self.away = self._returns = False
         self.control: Lane | None = None
         self.data: Lane | None = None
         self.log = str(context.run_dir / f"worker-{number}.log")
@@ -128,6 +129,8 @@ class SupervisedWorker(ABC):
             "log": self.context.log,
         }
         lane.queue(Kind.WELCOME, pickle.dumps(settings, 5))
+        if self.leaving:
+            lane.queue(Kind.STOP, b"")
         self.attend(lane)
         self.flush()
 
@@ -180,6 +183,31 @@ class SupervisedWorker(ABC):
                 self.data.flush()
         self._tell(Kind.QUIT, json.dumps(grace).encode())
 
+    def retire(self) -> None:
+        """Let the worker end what it has begun and then go, without another in its place."""
+        self._returns = False
+        if self.leaving:
+            return
+        self.leaving = True
+        if self.data is not None:
+            self.data.queue(Kind.STOP, b"")
+            self.flush()
+
+    def recall(self) -> None:
+        """Have a worker again in the place of one that leaves, or has left."""
+        if not self.leaving:
+            return
+        self._returns = True
+        if self.away and self.control is None:
+            self._come_again()
+
+    def _come_again(self) -> None:
+        self.leaving = self.away = self._returns = False
+        self.start()
+
+    def parted(self) -> None:  # noqa: B027  (most have nothing to give back)
+        """Learn that worker and supervisor are gone and no other is to come."""
+
     # Reports
 
     def data_arrived(self, messages: list[Message]) -> None:
@@ -213,7 +241,12 @@ class SupervisedWorker(ABC):
                     self.number, content["code"], oom=content["oom"], limit=content["limit"]
                 )
                 self.worker_ended(cause, text, content["tail"], tuple(content["started"]))
-                self._tell(Kind.SPAWN, json.dumps(self.epoch).encode())
+                if self.leaving and not self._returns:
+                    self.away = True
+                    self._tell(Kind.QUIT, json.dumps(0.0).encode())
+                else:
+                    self.leaving = self._returns = False
+                    self._tell(Kind.SPAWN, json.dumps(self.epoch).encode())
 
     def supervisor_ended(self, code: int, log_tail: str) -> None:
         """Learn that the supervisor is gone, and its worker with it; start the next."""
@@ -225,9 +258,17 @@ class SupervisedWorker(ABC):
         if self.control is not None:
             self.leave(self.control)
             self.control = None
-        self.worker_ended(cause, text, log_tail, None)
-        if not self.stopping:
+        if not self.away:
+            self.worker_ended(cause, text, log_tail, None)
+        if self.stopping:
+            return
+        if not self.leaving:
             self.start()
+        elif self._returns:
+            self._come_again()
+        else:
+            self.away = True
+            self.parted()
 
     def worker_ended(
         self, cause: LossCause, text: str, log_tail: str, started: tuple[int, int] | None
@@ -310,6 +351,13 @@ class SupervisedBackend(Backend, Generic[_Worker]):
         self.close_door()
         for worker in self.workers:
             worker.wait(end)
+
+    def resize_workers(self, workers: int) -> None:
+        """Have so many workers of those that there are: let the last ones go, or have them back."""
+        for worker in self.workers[:workers]:
+            worker.recall()
+        for worker in self.workers[workers:]:
+            worker.retire()
 
     def close_door(self) -> None:
         """Let no further worker connect: who is about to finds nobody, and goes too."""

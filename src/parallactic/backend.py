@@ -33,7 +33,7 @@ from parallactic.events import (
     WorkerDown,
     WorkerUp,
 )
-from parallactic.spec import parse_memory
+from parallactic.spec import parse_memory, parse_time
 from parallactic.wire.envelopes import Envelope
 from parallactic.wire.payload import DataPlane
 from parallactic.worker.records import LogRules
@@ -44,6 +44,7 @@ __all__ = [
     "Broken",
     "Capabilities",
     "Check",
+    "Duration",
     "Emit",
     "Event",
     "Finished",
@@ -71,6 +72,9 @@ def usable_cores() -> int:
 
 MemorySize = Annotated[int, BeforeValidator(parse_memory)]
 """The type of a setting that is an amount of memory: 8GB, 512MiB, or a number of bytes."""
+
+Duration = Annotated[float, BeforeValidator(parse_time)]
+"""The type of a setting that is a time: 2h, 90s, 1:30:00, or a number of seconds."""
 
 
 class Settings(BaseModel):
@@ -107,6 +111,8 @@ class Capabilities:
         Tasks outlive the client.
     output
         What C libraries print can reach the client's log: workers have standard streams of their own.
+    elastic
+        The number of workers can be changed while they run.
     clean_when_killed
         Nothing of the engine is left on this host when the client is killed without a word.
     resources
@@ -123,6 +129,7 @@ class Capabilities:
     several_hosts: bool = False
     detach: bool = False
     output: bool = False
+    elastic: bool = False
     clean_when_killed: bool = True
     resources: frozenset[Literal["gpus", "nodes", "ranks"]] = frozenset()
 
@@ -287,12 +294,15 @@ class Backend(ABC):
         return False
 
     def resize(self, workers: int) -> None:
-        """Change the number of workers.
+        """Have workers 0 to ``workers - 1``, and no others.
+
+        Those beyond end what they have begun, begin nothing more, and are reported by `WorkerDown`; they are
+        not replaced. Those that are missing are started, with the next epoch of their number.
 
         Raises
         ------
         InvalidSpec
-            If the engine cannot.
+            If the engine cannot, or not at the moment; then nothing is changed.
         """
         raise InvalidSpec(
             f"backend {self.name!r} cannot change its number of workers to {workers} while it runs."

@@ -28,7 +28,7 @@ from pydantic import BaseModel, ValidationError
 from parallactic.errors import InvalidSpec
 from parallactic.spec import near_match
 
-__all__ = ["DEFAULT_BACKEND", "Configuration", "read_configuration", "validate_settings"]
+__all__ = ["DEFAULT_BACKEND", "Configuration", "read_configuration", "same_workers", "validate_settings"]
 
 DEFAULT_BACKEND = "multiprocessing"
 _PREFIX = "PARALLACTIC_"
@@ -164,3 +164,18 @@ def _sentence(backend: str, model: type[BaseModel], problem: Any, origin: Mappin
         near = near_match(key, known)
         return f"backend {backend!r} has no setting {key!r}{place}{near} It has {', '.join(known)}."
     return f"setting {key}={problem['input']!r} of backend {backend!r}{place} is wrong: {problem['msg']}."
+
+
+def same_workers(workers: int | None, max_workers: int | None) -> int | None:
+    """Return the number of workers, whichever name it was given by.
+
+    Raises
+    ------
+    InvalidSpec
+        If two different numbers were given.
+    """
+    if workers is not None and max_workers is not None and workers != max_workers:
+        raise InvalidSpec(
+            f"workers={workers} and max_workers={max_workers} are two names of one thing; give one."
+        )
+    return workers if workers is not None else max_workers

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from parallactic.backend import Backend, Capabilities
-from parallactic.config import DEFAULT_BACKEND, read_configuration, validate_settings
+from parallactic.config import DEFAULT_BACKEND, read_configuration, same_workers, validate_settings
 from parallactic.dispatch.dispatcher import Dispatcher
 from parallactic.dispatch.foreign import own_future
 from parallactic.dispatch.initializer import initializing
@@ -110,7 +110,7 @@ class Executor(concurrent.futures.Executor):
         chosen = backend or configuration.backend or DEFAULT_BACKEND
         kind = load(chosen)
         values, origin = configuration.settings_for(chosen)
-        given = settings | {"workers": _same_workers(workers, max_workers)}
+        given = settings | {"workers": same_workers(workers, max_workers)}
         given = {key: value for key, value in given.items() if value is not None}
         values |= given
         checked = validate_settings(
@@ -252,7 +252,7 @@ class Executor(concurrent.futures.Executor):
     @property
     def max_workers(self) -> int:
         """Number of workers; other libraries look for it."""
-        return len(self._dispatcher.fleet.workers)
+        return self._dispatcher.fleet.count
 
     _max_workers = max_workers
 
@@ -284,6 +284,28 @@ class Executor(concurrent.futures.Executor):
     def address(self, workers: int | Sequence[int] | Literal["all"], spec: TaskSpec) -> Target:
         """Return a target whose tasks have the options `spec`."""
         return make_target(self, workers, spec)
+
+    def resize(self, workers: int) -> None:
+        """Change the number of workers, to at least 1. It takes effect at once and waits for nothing.
+
+        Those added run the setups of `setup` first. Those that leave are the last by number; they end what
+        they have begun, and untargeted tasks go to others. What is addressed to them and has not begun, or
+        comes by an old target, ends with `StateLost`.
+
+        Raises
+        ------
+        InvalidSpec
+            If the number is wrong, or the backend cannot do it (``capabilities.elastic``).
+        RuntimeError
+            After `shutdown`.
+        """
+        if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+            raise InvalidSpec(f"resize({workers!r}) needs a number of workers, at least 1.")
+        self._refuse_inside_task("resize")
+        with self._lock:
+            if self._shut:
+                raise RuntimeError("cannot change the number of workers after shutdown")
+            self._dispatcher.resize(workers)
 
     def setup(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
         """Run a function on every worker, now and whenever one is replaced or joins."""
@@ -346,7 +368,7 @@ class Executor(concurrent.futures.Executor):
 
     def epoch(self, worker: int) -> int:
         """Return how often a worker has been replaced."""
-        return self._dispatcher.fleet.workers[worker].epoch
+        return self._dispatcher.fleet.worker(worker).present_epoch
 
     def dispatch(
         self,
@@ -424,11 +446,3 @@ class Executor(concurrent.futures.Executor):
             raise InvalidSpec(
                 f"{what} was called inside a task of this executor; return the work to the client."
             )
-
-
-def _same_workers(workers: int | None, max_workers: int | None) -> int | None:
-    if workers is not None and max_workers is not None and workers != max_workers:
-        raise InvalidSpec(
-            f"workers={workers} and max_workers={max_workers} are two names of one thing; give one."
-        )
-    return workers if workers is not None else max_workers

@@ -15,7 +15,7 @@ from parallactic.notebook import as_html
 
 __all__ = ["Status", "TaskStatus", "WorkerStatus"]
 
-WorkerState = Literal["starting", "idle", "busy", "unresponsive", "lost"]
+WorkerState = Literal["starting", "idle", "busy", "unresponsive", "leaving", "lost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,8 @@ class WorkerStatus:
     id, epoch
         Its number, and how often it has been replaced.
     state
-        What it does. `unresponsive` gets no new work; `lost` is being replaced.
+        What it does. `unresponsive` gets no new work; `leaving` ends what it runs, after `Executor.resize`;
+        `lost` is being replaced.
     host, pid
         Where it runs.
     task

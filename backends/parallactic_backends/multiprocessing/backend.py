@@ -35,7 +35,7 @@ class MultiprocessingBackend(SupervisedBackend[WorkerProcess]):
 
     name = "multiprocessing"
     Settings = MultiprocessingSettings
-    capabilities = Capabilities(shared_memory=True, output=True)
+    capabilities = Capabilities(shared_memory=True, output=True, elastic=True)
 
     def __init__(self, settings: MultiprocessingSettings, context: RunContext) -> None:
         super().__init__(settings, context)
@@ -71,6 +71,13 @@ class MultiprocessingBackend(SupervisedBackend[WorkerProcess]):
         raise_open_file_limit()
         self._listener.start()
         for number in range(self._count):
+            self._add(number)
+
+    def resize(self, workers: int) -> None:
+        """Start or end worker processes; the threads of each stay as they are."""
+        self._count = workers
+        self.resize_workers(workers)
+        for number in range(len(self.workers), workers):
             self._add(number)
 
     def _add(self, number: int) -> None:

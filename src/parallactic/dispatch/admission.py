@@ -42,11 +42,15 @@ class Resources:
     """Cores and memory in use. A task without wishes takes the cores of one worker."""
 
     def __init__(self, cores: int, memory: int) -> None:
-        self._cores = cores
-        self._memory = memory
+        self.limit(cores, memory)
         self._used_cores = 0
         self._used_memory = 0
         self._wide = 0
+
+    def limit(self, cores: int, memory: int) -> None:
+        """Set what tasks may use together."""
+        self._cores = cores
+        self._memory = memory
 
     def fits(self, task: Task, worker_cores: int) -> bool:
         """Tell whether a task may start beside those that run."""

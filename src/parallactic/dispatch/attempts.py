@@ -93,7 +93,7 @@ class Attempts:
     def finished(self, event: Finished) -> None:
         """Learn how an attempt has ended."""
         outcome = event.outcome
-        worker = self._fleet.workers[event.worker or 0]
+        worker = self._fleet.worker(event.worker or 0)
         task = self._leave(worker, outcome.task, outcome.attempt)
         if task is None:
             return
@@ -192,7 +192,7 @@ class Attempts:
             self._fleet.replay_failed(task, error, worker)
             return
         task.failures += 1
-        stays = task.target is None or worker is None or worker.up or worker.keeps_state
+        stays = task.target is None or worker is None or self._fleet.keeps_state(worker)
         if task.failures > task.spec.retries or task.doomed or not stays or self.broken:
             self._ledger.fail(task, error, worker, stats)
             return

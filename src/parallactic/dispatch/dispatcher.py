@@ -80,7 +80,7 @@ class Dispatcher(Reactor):
         self._relay, self._cleanup = relay, cleanup
         self._stepping: set[int] = set()
         workers = [Worker(number) for number in range(backend.max_workers)]
-        resources = Resources(backend.total_cores, backend.total_memory)
+        self._resources = resources = Resources(backend.total_cores, backend.total_memory)
         self._engine = EngineQueue(workers, resources, self._hand_over, self._recall)
         queues = backend.capabilities.queues
         self._scheduler = Scheduler(workers, resources, self._launch, self._engine if queues else None)
@@ -189,6 +189,10 @@ class Dispatcher(Reactor):
         time.sleep(0)
         return taken
 
+    def resize(self, workers: int) -> None:
+        """Change the number of workers; whoever asks sees the new number at once."""
+        self.take_turn(self._resize, workers)
+
     def close(self, *, cancel: bool, kill: bool, grace: float) -> None:
         """Take no more tasks; end when the last one has ended, or cancel what waits, or kill what runs."""
         if self.slots is not None:
@@ -210,6 +214,12 @@ class Dispatcher(Reactor):
             workers=self._backend.max_workers,
         )
         self._backend.start(self)
+
+    def _resize(self, workers: int) -> None:
+        # The engine first: it may refuse.
+        self._backend.resize(workers)
+        self.fleet.resize(workers)
+        self._resources.limit(self._backend.total_cores, self._backend.total_memory)
 
     def next_timeout(self) -> float | None:
         """Return how long the thread may sleep."""
@@ -313,13 +323,14 @@ class Dispatcher(Reactor):
                 continue
             if task.waiting and self._following.take(task):
                 continue
-            if task.target is not None and self._is_stranded(task, self.fleet.workers[task.target]):
+            if task.target is not None and self._is_stranded(task, self.fleet.worker(task.target)):
                 continue
             self._scheduler.queue(task)
 
     def _is_stranded(self, task: Task, worker: Worker) -> bool:
         """Fail a task that is addressed to an epoch which is gone; return whether it was."""
-        if task.role is Role.CALL and task.epoch != worker.epoch and not worker.keeps_state:
+        replaced = task.role is Role.CALL and task.epoch != worker.present_epoch and not worker.keeps_state
+        if replaced or worker.id >= self.fleet.count:
             self._ledger.fail(task, state_lost(task, worker))
             return True
         return False

@@ -85,7 +85,12 @@ def time_error(task: Task, worker: Worker) -> TaskTimeout | WorkerLost:
 
 
 def state_lost(task: Task, worker: Worker) -> StateLost:
-    """Return what a task ends with that was addressed to a worker which has been replaced."""
+    """Return what a task ends with that was addressed to a worker which has been replaced, or has left."""
+    if worker.leaving or worker.gone:
+        return StateLost(
+            f"task {task.name} was addressed to worker {worker.id}, which left at a resize, "
+            "and took its namespace along. Take a new target."
+        )
     return StateLost(
         f"task {task.name} was addressed to worker {worker.id}, epoch {task.epoch}, which has been replaced; "
         "what its namespace held is gone. Take a new target, or record how to rebuild it with setup(fn)."

@@ -105,6 +105,9 @@ class EngineQueue:
         for worker in self._workers:
             own = bool(worker.inflight) and worker.inflight[0].target is None
             running += own
+            if worker.leaving or worker.gone:
+                places += own
+                continue
             # A worker that is still to come counts: an engine that grows with its load must see the load.
             places += own or not worker.up or (worker.usable and not worker.inflight)
         ahead = 0

@@ -41,6 +41,9 @@ class Fleet:
         self, workers: list[Worker], scheduler: Scheduler, ledger: Ledger, journal: Journal, hooks: Hooks
     ) -> None:
         self.workers = workers
+        self.count = len(workers)
+        """How many workers there are to be; those beyond leave."""
+        self._former: dict[int, Worker] = {}
         self.initializer: Callable[[Worker], Task] | None = None
         self.beats = False
         self._scheduler = scheduler
@@ -50,10 +53,36 @@ class Fleet:
 
     def worker(self, number: int) -> Worker:
         """Return a worker by its number; one that is new joins the run."""
+        if number in self._former:
+            return self._former[number]  # a late word of it
         while number >= len(self.workers):
-            self.workers.append(Worker(len(self.workers)))
-            self.workers[-1].joined = True
+            self._add()
         return self.workers[number]
+
+    def _add(self) -> None:
+        number = len(self.workers)
+        worker = self._former.pop(number, None) or Worker(number)
+        worker.joined_after, worker.gone = self._ledger.latest, False
+        self.workers.append(worker)
+        self.count = max(self.count, len(self.workers))
+
+    def resize(self, count: int) -> None:
+        """Make room for more workers, or let the last ones go when they have ended what they have begun."""
+        self.count = count
+        while len(self.workers) < count:
+            self._add()
+        for worker in self.workers[:count]:
+            worker.gone = False
+        for worker in self.workers[count:]:
+            if not worker.leaving and not worker.gone:
+                worker.leaving = True
+                self._scheduler.unavailable(worker)
+            self._strand(worker)
+        self._journal.note("resize", workers=count)
+
+    def keeps_state(self, worker: Worker) -> bool:
+        """Tell whether what is addressed to a worker may be addressed to it again."""
+        return not worker.leaving and not worker.gone and (worker.up or worker.keeps_state)
 
     def up(self, event: WorkerUp) -> bool:
         """Take a worker into service, after the initializer and the setups it must begin with.
@@ -64,18 +93,22 @@ class Fleet:
             Whether there are none of these, so that it may run anything.
         """
         worker = self.worker(event.worker)
-        joined, worker.joined = worker.joined, False
-        if joined:
+        joined_after, worker.joined_after = worker.joined_after, None
+        if joined_after is not None:
             pattern = self.workers[0]
             known = (*pattern.setups, *pattern.inflight, *pattern.lane)
-            worker.setups += [task for task in known if task.role is Role.SETUP_EVERYWHERE]
+            # Those that came after it has joined are addressed to it as well.
+            before = [task for task in known if task.id <= joined_after]
+            worker.setups += [task for task in before if task.role is Role.SETUP_EVERYWHERE]
         worker.epoch, worker.up, worker.responsive, worker.killing = event.epoch, True, True, False
+        if worker.leaving:
+            return False
         worker.host, worker.pid, worker.cores, worker.log = event.host, event.pid, event.cores, event.log
         self._journal.note("up", worker=worker.id, epoch=worker.epoch, host=worker.host, pid=worker.pid)
         first: list[Task] = []
         if self.initializer is not None:
             first.append(self.initializer(worker))
-        if worker.epoch or joined:
+        if worker.epoch or joined_after is not None:
             first += [self._replay(task, worker) for task in worker.setups]
         for task in first:
             self._ledger.tasks[task.id] = task
@@ -108,7 +141,8 @@ class Fleet:
         worker.up, worker.epoch, worker.last_beat = False, event.epoch + 1, None
         self._journal.note("down", worker=worker.id, epoch=event.epoch, cause=event.cause)
         # What was killed on purpose is no news.
-        _log.log(logging.INFO if expected or worker.killing else logging.WARNING, "%s", event.message)
+        expected = expected or worker.killing or worker.leaving
+        _log.log(logging.INFO if expected else logging.WARNING, "%s", event.message)
         numbers = [(task.id, task.attempt) for task in inflight]
         started = numbers[0] if event.started is None and numbers else event.started
         begun = numbers.index(started) + 1 if started in numbers else 0
@@ -119,13 +153,31 @@ class Fleet:
                 # The next epoch gets its own.
                 worker.lane.remove(task)
                 self._ledger.tasks.pop(task.id, None)
-        if not worker.keeps_state:
+        if worker.leaving:
+            self._part_with(worker)
+        elif not worker.keeps_state:
             self._strand(worker)
         return inflight[:begun]
 
+    def _part_with(self, worker: Worker) -> None:
+        """Close the books of a worker that has left; whoever comes in its place begins anew."""
+        self._strand(worker)
+        worker.setups.clear()
+        worker.leaving, worker.gone = False, worker.id >= self.count
+        worker.joined_after = self._ledger.latest
+        while self.workers[-1].gone:
+            former = self.workers.pop()
+            self._former[former.id] = former
+
     def _strand(self, worker: Worker, cause: BaseException | None = None) -> None:
         """Fail the tasks that are addressed to a state which is gone."""
-        for task in [task for task in worker.lane if task.role is Role.CALL]:
+        leaves = worker.leaving or worker.gone
+        for task in list(worker.lane):
+            begins = task.role in (Role.REPLAY, Role.INITIALIZER)
+            if begins or (task.role is not Role.CALL and not leaves):
+                continue
+            if leaves and worker.id < self.count and task.epoch == worker.epoch and not worker.up:
+                continue  # it is addressed to the one that comes in its place
             worker.lane.remove(task)
             error = state_lost(task, worker)
             error.__cause__ = cause

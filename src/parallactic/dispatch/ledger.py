@@ -30,6 +30,8 @@ class Ledger:
 
     def __init__(self, scheduler: Scheduler, journal: Journal) -> None:
         self.tasks: dict[int, Task] = {}
+        self.latest = 0
+        """Number of the task that came last."""
         self.counts: Counter[str] = Counter()
         self.slots: Slots | None = None
         self._scheduler = scheduler
@@ -40,6 +42,7 @@ class Ledger:
     def add(self, task: Task) -> None:
         """Take a new task."""
         self.tasks[task.id] = task
+        self.latest = task.id
         self._journal.submitted(task.id, task.name, task.target)
 
     def await_inputs(self, task: Task) -> bool:

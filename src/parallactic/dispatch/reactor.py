@@ -59,6 +59,22 @@ class Reactor:
         except Exception as error:  # noqa: BLE001  (whatever it is, the loop must end by it)
             self.call(_fail, error)
 
+    def take_turn(self, function: Callable[..., None], *args: Any) -> None:
+        """Call a function on this thread as soon as nobody has the turn, after all that was asked before.
+
+        What it raises is raised here.
+        """
+        with self._turn:
+            self._owner = threading.get_ident()
+            try:
+                while self.inbox:
+                    earlier, values = self.inbox.popleft()
+                    earlier(*values)
+                function(*args)
+            finally:
+                self._owner = 0
+        self.wake()
+
     def has_turn(self) -> bool:
         """Tell whether this thread runs the loop now."""
         return self._owner == threading.get_ident()

@@ -46,7 +46,7 @@ def snapshot(
         backend,
         name,
         str(run_dir),
-        tuple(worker.status() for worker in workers),
+        tuple(worker.status() for worker in workers if not worker.gone),
         listed,
         dict(counts),
         dashboard,

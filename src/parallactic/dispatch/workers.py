@@ -20,8 +20,8 @@ class Worker:
     """
 
     __slots__ = (
-        "cores", "done", "epoch", "host", "id", "inflight", "joined", "killing", "lane", "last_beat",
-        "log", "pid", "responsive", "setups", "up",
+        "cores", "done", "epoch", "gone", "host", "id", "inflight", "joined_after", "killing", "lane",
+        "last_beat", "leaving", "log", "pid", "responsive", "setups", "up",
     )  # fmt: skip
 
     def __init__(self, number: int) -> None:
@@ -30,7 +30,12 @@ class Worker:
         self.up = False
         self.responsive = True
         self.killing = False
-        self.joined = False
+        self.joined_after: int | None = None
+        """Number of the last task that was submitted before it joined; None if it has run its setups."""
+        self.leaving = False
+        """It was told to go, and ends what it has begun."""
+        self.gone = False
+        """It went, and no other takes its place."""
         self.last_beat: float | None = None
         self.inflight: deque[Task] = deque()
         self.lane: deque[Task] = deque()
@@ -44,7 +49,12 @@ class Worker:
     @property
     def usable(self) -> bool:
         """Whether it may be given work."""
-        return self.up and self.responsive and not self.killing
+        return self.up and self.responsive and not self.killing and not self.leaving
+
+    @property
+    def present_epoch(self) -> int:
+        """The epoch to which new tasks are addressed: that of the next one, if this one leaves."""
+        return self.epoch + self.leaving
 
     @property
     def keeps_state(self) -> bool:
@@ -54,7 +64,9 @@ class Worker:
     def state(self) -> WorkerState:
         """Return its state in a word."""
         if not self.up:
-            return "lost" if self.epoch else "starting"
+            return "lost" if self.epoch and self.joined_after is None else "starting"
+        if self.leaving:
+            return "leaving"
         if not self.responsive:
             return "unresponsive"
         return "busy" if self.inflight else "idle"

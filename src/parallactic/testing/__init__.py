@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from parallactic.testing.maps import MapContract
     from parallactic.testing.order import OrderContract
     from parallactic.testing.pressure import PressureContract
+    from parallactic.testing.resize import ResizeContract
     from parallactic.testing.security import SecurityContract
     from parallactic.testing.shutdown import ShutdownContract
     from parallactic.testing.state import StateContract
@@ -60,6 +61,7 @@ _HOME = {
     "MapContract": "maps",
     "OrderContract": "order",
     "PressureContract": "pressure",
+    "ResizeContract": "resize",
     "SecurityContract": "security",
     "ShutdownContract": "shutdown",
     "StateContract": "state",
@@ -86,6 +88,7 @@ __all__ = [
     "MapContract",
     "OrderContract",
     "PressureContract",
+    "ResizeContract",
     "SecurityContract",
     "ShutdownContract",
     "StateContract",

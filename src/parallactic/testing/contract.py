@@ -15,6 +15,7 @@ from parallactic.testing.logs import LoggingContract
 from parallactic.testing.maps import MapContract
 from parallactic.testing.order import OrderContract
 from parallactic.testing.pressure import PressureContract
+from parallactic.testing.resize import ResizeContract
 from parallactic.testing.security import SecurityContract
 from parallactic.testing.shutdown import ShutdownContract
 from parallactic.testing.state import StateContract
@@ -42,6 +43,7 @@ class BackendContract(
     FunctionsContract,
     StatusContract,
     LoggingContract,
+    ResizeContract,
     ConfigurationContract,
 ):
     """Every promise of Parallactic: the twelve numbered semantics, and the interface around them."""

@@ -1,0 +1,7 @@
+"""The contract, resize, on every backend."""
+
+from parallactic.testing import ResizeContract
+
+
+class TestResize(ResizeContract):
+    pass
