@@ -33,7 +33,7 @@ from parallactic.events import (
     WorkerDown,
     WorkerUp,
 )
-from parallactic.spec import parse_memory, parse_time
+from parallactic.spec import TaskSpec, parse_memory, parse_time
 from parallactic.wire.envelopes import Envelope
 from parallactic.wire.payload import DataPlane
 from parallactic.worker.records import LogRules
@@ -59,6 +59,7 @@ __all__ = [
     "Skipped",
     "Spared",
     "Started",
+    "TaskSpec",
     "WorkerDown",
     "WorkerUp",
     "usable_cores",
@@ -292,6 +293,24 @@ class Backend(ABC):
     def step(self) -> bool:
         """Run one launched task on this thread, if the engine is inline; return whether there was any."""
         return False
+
+    def refuse(self, spec: TaskSpec, worker: int | None = None) -> None:  # noqa: B027  (most have no more)
+        """Refuse wishes that this engine can never grant, beyond totals and what `capabilities` tells.
+
+        Called from any thread, when options are given and when a task is addressed to a worker.
+
+        Parameters
+        ----------
+        spec
+            The wishes.
+        worker
+            The worker that the task is addressed to; None if any will do.
+
+        Raises
+        ------
+        InvalidSpec
+            With what was asked for and what there is.
+        """
 
     def resize(self, workers: int) -> None:
         """Have workers 0 to ``workers - 1``, and no others.

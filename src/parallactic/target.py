@@ -131,7 +131,7 @@ def make_target(executor: Executor, workers: int | Sequence[int] | Literal["all"
     if not executor.capabilities.targets:
         raise InvalidSpec(f"backend {executor.backend!r} has no lasting workers to address in this mode.")
     if workers == "all":
-        return Target(executor, range(count), several=True, spec=spec)
+        workers = range(count)
     if not isinstance(workers, int | list | tuple | range):
         raise InvalidSpec(f"target({workers!r}) must be the number of a worker, a list of numbers, or 'all'.")
     several = not isinstance(workers, int)
@@ -141,4 +141,6 @@ def make_target(executor: Executor, workers: int | Sequence[int] | Literal["all"
             raise InvalidSpec(f"there is no worker {number!r}; this executor has workers 0 to {count - 1}.")
     if not numbers or len(set(numbers)) < len(numbers):
         raise InvalidSpec(f"target({workers!r}) must name at least one worker, and each only once.")
+    for number in numbers:
+        executor.engine.refuse(spec, number)
     return Target(executor, numbers, several=several, spec=spec)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,10 +21,12 @@ from parallactic.backend import (
     Availability,
     Broken,
     Capabilities,
+    Check,
     Emit,
     Lost,
     RunContext,
     Skipped,
+    TaskSpec,
     usable_cores,
 )
 from parallactic.errors import WorkerLost
@@ -47,7 +49,12 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
     name = "dask"
     Settings = DaskSettings
     capabilities = Capabilities(
-        queues=True, native_dependencies=True, shared_memory=True, several_hosts=True, output=True
+        queues=True,
+        native_dependencies=True,
+        shared_memory=True,
+        several_hosts=True,
+        output=True,
+        resources=frozenset({"gpus"}),
     )
 
     def __init__(self, settings: DaskSettings, context: RunContext) -> None:
@@ -61,7 +68,8 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
         connection = connect(settings, context)
         try:
             self._session = Session(connection, settings.threads)
-            self._count = settings.workers or connection.workers or self._places()
+            self._supply = self._session.supply
+            self._count = settings.workers or connection.workers or self._supply.places(settings.threads)
             self.dashboard = self._session.dashboard if settings.dashboard else ""
         except BaseException:
             connection.close(1.0)
@@ -72,12 +80,6 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
         """The ``distributed.Client`` of this run."""
         return self._session.client
 
-    def _places(self) -> int:
-        """Count the places for workers that a cluster has now."""
-        known = self._session.client.scheduler_info(n_workers=-1)["workers"].values()
-        threads: int = self.settings.threads
-        return max(1, sum(max(1, int(worker["nthreads"]) // threads) for worker in known))
-
     @classmethod
     def available(cls) -> Availability:
         """Tell whether Dask is installed."""
@@ -87,6 +89,13 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
                 False, f"{' and '.join(missing)} not found", "pip install 'parallactic[dask]'"
             )
         return Availability(True, "starts a local cluster, or joins one")
+
+    @classmethod
+    def diagnose(cls, settings: Any) -> Iterator[Check]:
+        """Look at Dask's packages, and at the scheduler that is named."""
+        from parallactic_backends.dask.diagnose import diagnose
+
+        yield from diagnose(settings)
 
     @property
     def max_workers(self) -> int:
@@ -101,8 +110,20 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
 
     @property
     def total_memory(self) -> int:
-        """Memory of this host."""
-        return psutil.virtual_memory().total
+        """Memory of all Dask workers; of this host, if they do not tell."""
+        return self._supply.memory or psutil.virtual_memory().total
+
+    def refuse(self, spec: TaskSpec, worker: int | None = None) -> None:
+        """Refuse resources that no Dask worker has, or not the one beside a worker.
+
+        Raises
+        ------
+        InvalidSpec
+            With what was asked for and what there is.
+        """
+        # Workers that are still to be started have no place yet.
+        berth = self.workers[worker].berth if worker is not None and worker < len(self.workers) else None
+        self._supply.refuse(spec, berth.address if berth is not None else None)
 
     def start(self, emit: Emit) -> None:
         """Seek a place for each worker; they report when they are ready."""
@@ -153,10 +174,32 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
 
     def _heard(self, event: dict[str, Any]) -> None:
         if "joined" in event:
+            self._supply.joined(event["joined"], event["threads"], event["memory"], event["resources"])
             self._fleet.joined(event)
         elif "left" in event:
+            if not self._supply.left(event["left"]) and not self._stopping:
+                _log.warning(
+                    "the Dask worker %s left before it could be used. If Parallactic is not installed there, "
+                    "its log says so: it needs the client's version.",
+                    event["left"],
+                )
             self._fleet.left(event["left"])
             self._fleet.keep(self._after(event["left"]))
+        elif "full" in event:
+            self._tell_of_memory(event)
+
+    def _tell_of_memory(self, event: dict[str, Any]) -> None:
+        used, limit = event["used"] / 1e9, event["limit"] / 1e9
+        if event["full"]:
+            _log.warning(
+                "Dask has paused its worker %s, which uses %.2f of %.2f GB: it gets no tasks without a "
+                "target until that is less. Results that it holds are freed with their futures.",
+                event["at"],
+                used,
+                limit,
+            )
+        else:
+            _log.warning("Dask's worker %s goes on: it uses %.2f of %.2f GB", event["at"], used, limit)
 
     async def _after(self, address: str) -> None:
         await self._fleet.gone(address)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distributed import Client
 from distributed.security import Security
 
 from parallactic.backend import RunContext, usable_cores
 from parallactic.errors import BackendUnavailable, InvalidSpec
+from parallactic_backends.dask.encryption import REMEDY, is_open
+from parallactic_backends.dask.joining import join, new_client
 from parallactic_backends.dask.local import local_cluster
 from parallactic_backends.dask.settings import DaskSettings
 
-__all__ = ["RASCIL_VARIABLE", "Connection", "connect"]
+__all__ = ["RASCIL_VARIABLE", "Connection", "address_of", "connect"]
 
+_log = logging.getLogger(__name__)
 RASCIL_VARIABLE = "RASCIL_DASK_SCHEDULER"
 
 
@@ -34,12 +39,15 @@ class Connection:
         Whether every process of the cluster is, and will be, on this host.
     workers
         How many Dask workers there will be; None if others decide.
+    resources
+        What each Dask worker of a cluster of our own offers besides threads.
     """
 
     client: Any
     cluster: Any = None
     one_host: bool = False
     workers: int | None = None
+    resources: Mapping[str, float] = field(default_factory=dict)
 
     def replace(self, address: str) -> None:
         """Start another Dask worker in place of one that has died, if the cluster is our own."""
@@ -68,6 +76,35 @@ def connect(settings: DaskSettings, context: RunContext) -> Connection:
     BackendUnavailable
         If it cannot be had.
     """
+    address, security = address_of(settings)
+    if address is None:
+        return _start_local(settings, context)
+    _refuse_for_a_cluster_of_others(settings)
+    if context.key and is_open(address):
+        _log.warning(
+            "connections to the Dask scheduler at %s are not encrypted: who reaches its port can read data "
+            "and run code as you. To change that, %s insecure=True silences this.",
+            address,
+            REMEDY,
+        )
+    return Connection(join(address, context.name, settings.connect_timeout, security))
+
+
+def address_of(settings: DaskSettings) -> tuple[str | None, Any]:
+    """Return where the scheduler is that the settings name, and the certificates that belong to it.
+
+    Returns
+    -------
+    tuple
+        None and None if the run is to start a cluster; no certificates means those of Dask's configuration.
+
+    Raises
+    ------
+    InvalidSpec
+        If the settings name two clusters, or none that there is.
+    BackendUnavailable
+        If the file that they name holds no address.
+    """
     named = {
         name: value
         for name, value in {
@@ -82,29 +119,26 @@ def connect(settings: DaskSettings, context: RunContext) -> Connection:
         raise InvalidSpec(f"{' and '.join(named)} name two clusters; give one of them.")
     if not named and os.environ.get(RASCIL_VARIABLE):
         named = {"scheduler": os.environ[RASCIL_VARIABLE]}
-    kind: str
-    value: Any
-    kind, value = next(iter(named.items()), ("cluster", "local"))
-    if kind != "cluster" or value != "local":
-        _refuse_for_a_cluster_of_others(settings)
-    if kind == "client":
-        return _join(value.scheduler.address, settings, context, security=value.security)
-    if kind == "scheduler":
-        address = value if "://" in value else f"tcp://{value}"
-        return _join(address, settings, context)
-    if kind == "scheduler_file":
-        return _join_by_file(value, settings, context)
-    if not isinstance(value, str):
-        return _join(value.scheduler_address, settings, context, security=value.security)
-    if value != "local":
-        raise InvalidSpec(f"cluster={value!r} is not known; there is 'local'.")
-    return _start_local(settings, context)
+    value: Any = next(iter(named.values()), "local")
+    match next(iter(named), "cluster"):
+        case "client":
+            return value.scheduler.address, value.security
+        case "scheduler":
+            return value if "://" in value else f"tcp://{value}", None
+        case "scheduler_file":
+            return _address_in(value), None
+    if isinstance(value, str):
+        if value != "local":
+            raise InvalidSpec(f"cluster={value!r} is not known; there is 'local'.")
+        return None, None
+    return value.scheduler_address, value.security
 
 
 def _refuse_for_a_cluster_of_others(settings: DaskSettings) -> None:
     own = {
         "local_directory": settings.local_directory is not None,
         "dashboard": isinstance(settings.dashboard, str),
+        "resources": bool(settings.resources),
     }
     for name, is_set in own.items():
         if is_set:
@@ -114,30 +148,15 @@ def _refuse_for_a_cluster_of_others(settings: DaskSettings) -> None:
             )
 
 
-def _join_by_file(path: Path, settings: DaskSettings, context: RunContext) -> Connection:
-    import json
-
+def _address_in(path: Path) -> str:
     try:
-        address = json.loads(path.read_text(encoding="utf-8"))["address"]
+        address: str = json.loads(path.read_text(encoding="utf-8"))["address"]
     except (OSError, ValueError, KeyError) as error:
         raise BackendUnavailable(
             f"scheduler_file={str(path)!r} does not hold the address of a Dask scheduler: {error}. "
             "Start one with: dask scheduler --scheduler-file FILE"
         ) from error
-    return _join(address, settings, context)
-
-
-def _join(address: str, settings: DaskSettings, context: RunContext, security: Any = None) -> Connection:
-    try:
-        client = _client(address, context, settings.connect_timeout, security)
-    except (OSError, TimeoutError) as error:
-        raise BackendUnavailable(
-            f"the Dask scheduler at {address} did not answer within {settings.connect_timeout:g} s: {error}. "
-            "Is it running, and can this host reach it? Start one with: dask scheduler"
-        ) from error
-    except ValueError as error:
-        raise BackendUnavailable(f"{address!r} is not an address of a Dask scheduler: {error}") from error
-    return Connection(client)
+    return address
 
 
 def _start_local(settings: DaskSettings, context: RunContext) -> Connection:
@@ -161,25 +180,17 @@ def _start_local(settings: DaskSettings, context: RunContext) -> Connection:
             "protocol": "tls" if context.key else "tcp",
             "nthreads": 1,
             "memory_limit": 0,
+            "resources": settings.resources,
             "local_directory": str(scratch),
             "dashboard": False,
         },
         security=security,
     )
     try:
-        client = _client(cluster.scheduler_address, context, settings.connect_timeout, security)
+        client = new_client(cluster.scheduler_address, context.name, settings.connect_timeout, security)
     except BaseException:
         cluster.close()
         raise
-    return Connection(client, cluster, one_host=settings.shared_memory, workers=workers)
-
-
-def _client(address: str, context: RunContext, timeout: float, security: Any) -> Any:
-    return Client(
-        address,
-        timeout=timeout,
-        security=security,
-        set_as_default=False,
-        direct_to_workers=True,
-        name=f"parallactic-{context.name}",
+    return Connection(
+        client, cluster, one_host=settings.shared_memory, workers=workers, resources=settings.resources
     )

@@ -207,7 +207,7 @@ class Fleet:
         options = self._client.connection_args
         if self._direct:
             try:
-                comm = await connect(berth.address, timeout=_CONNECT_SECONDS, **options)
+                comm = await _connect(berth.address, options)
                 await comm.write({"op": self._name, "slot": berth.slot, "reply": False})
                 return comm
             except OSError as error:
@@ -220,7 +220,7 @@ class Fleet:
                     error,
                 )
                 self._direct = False
-        comm = await connect(self._client.scheduler.address, timeout=_CONNECT_SECONDS, **options)
+        comm = await _connect(self._client.scheduler.address, options)
         await comm.write({"op": self._name, "worker": berth.address, "slot": berth.slot, "reply": False})
         return comm
 
@@ -237,6 +237,11 @@ class Fleet:
             chore.cancel()
         if self._chores:
             await asyncio.wait(list(self._chores), timeout=_PART_SECONDS)
+
+
+async def _connect(address: str, options: dict[str, Any]) -> Any:
+    """Connect; Dask by itself waits without a limit for one that takes the connection and says nothing."""
+    return await asyncio.wait_for(connect(address, timeout=_CONNECT_SECONDS, **options), _CONNECT_SECONDS)
 
 
 def _says_idle(arrival: Arrival) -> bool:

@@ -11,7 +11,7 @@ import contextlib
 import time
 from typing import Any
 
-from distributed import Reschedule, get_worker
+from distributed import Reschedule, Status, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from parallactic.worker.namespace import hostname
@@ -58,7 +58,7 @@ class Pilot(WorkerPlugin):  # type: ignore[misc]
         self._worker = worker
         self._agents: dict[int, DaskAgent] = {}
         self._changed = asyncio.Event()
-        self._blocked = False
+        self._blocked = self._full = False
         worker.handlers[self.name] = self.serve
         worker.log_event(
             self.name,
@@ -66,6 +66,9 @@ class Pilot(WorkerPlugin):  # type: ignore[misc]
                 "joined": worker.address,
                 "slots": max(1, worker.state.nthreads // self._threads),
                 "host": hostname(),
+                "threads": worker.state.nthreads,
+                "memory": worker.memory_manager.memory_limit or 0,
+                "resources": dict(worker.state.total_resources),
             },
         )
 
@@ -103,9 +106,19 @@ class Pilot(WorkerPlugin):  # type: ignore[misc]
         while True:
             await asyncio.sleep(_TICK)
             agent.look_at_clock()
+            self._look_at_memory()
             waiting = [task.key for task in self._worker.state.ready]
             if waiting and not any(other.free for other in self._agents.values()):
                 self._worker.log_event(self.name, {"waiting": waiting, "at": self._worker.address})
+
+    def _look_at_memory(self) -> None:
+        """Tell the client when Dask itself pauses this worker, and when it goes on."""
+        full = self._worker.status is Status.paused
+        if full != self._full:
+            self._full = full
+            used, limit = self._worker.monitor.get_process_memory(), self._worker.memory_manager.memory_limit
+            event = {"full": full, "at": self._worker.address, "used": used, "limit": limit or 0}
+            self._worker.log_event(self.name, event)
 
     async def run(self, parcel: bytes, key: str, results: tuple[Product, ...]) -> Product:
         """Run a task on a free worker."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import re
 import threading
@@ -23,10 +22,12 @@ from parallactic.wire.memory import SharedBlock
 from parallactic.wire.payload import Input, Payload
 from parallactic_backends.dask.clusters import Connection
 from parallactic_backends.dask.parcel import Part, pack
-from parallactic_backends.dask.pilot import Pilot, pilot_name, run_task
+from parallactic_backends.dask.pilot import pilot_name, run_task
 from parallactic_backends.dask.plane import DaskBlock
+from parallactic_backends.dask.presence import install, remove
 from parallactic_backends.dask.product import Product
-from parallactic_backends.dask.watcher import Watcher, key_mark
+from parallactic_backends.dask.supply import Choosy, Supply
+from parallactic_backends.dask.watcher import key_mark
 
 __all__ = ["Session"]
 
@@ -54,7 +55,7 @@ class Session:
     Raises
     ------
     BackendUnavailable
-        If the scheduler or its workers cannot load this library.
+        If the scheduler or its workers cannot load this library, or none of them answers.
     """
 
     def __init__(self, connection: Connection, threads: int) -> None:
@@ -65,6 +66,7 @@ class Session:
         self._loop: asyncio.AbstractEventLoop = self.client.loop.asyncio_loop
         self._futures: dict[str, Future] = {}
         self._unbegun: dict[str, tuple[int, int]] = {}
+        self._choosy: dict[str, Choosy] = {}
         self._keys: dict[tuple[int, int], str] = {}
         self._scattered: weakref.WeakKeyDictionary[SharedBlock, asyncio.Task[Any]] = (
             weakref.WeakKeyDictionary()
@@ -73,18 +75,30 @@ class Session:
         self._heard: Callable[[dict[str, Any]], None] = self._events.append
         self._lock = threading.Lock()
         self.client.subscribe_topic(self.name, lambda event: self._heard(event[1]))
-        try:
-            self.client.register_plugin(Watcher(self.run), name=self.name)
-            self.client.register_plugin(
-                Pilot(self.run, threads, one_host=connection.one_host), name=self.name
-            )
-        except Exception as error:
-            raise BackendUnavailable(
-                f"the Dask scheduler at {self.client.scheduler.address} or one of its workers cannot load "
-                f"Parallactic: {error!r}. Install parallactic[dask], in the same version, where they run."
-            ) from error
+        complete = install(self.client, self.run, threads, one_host=connection.one_host)
+        self.supply = Supply(connection.resources)
+        """What the Dask workers have."""
+
+        workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        for address, worker in workers.items():
+            known = (worker[name] for name in ("nthreads", "memory_limit", "resources"))
+            self.supply.joined(address, *known)
         # The subscription may have come to the scheduler after the first events.
         self._events += [event for _, event in self.client.get_events(self.name)]
+        if not complete:
+            self._leave_out(set(workers) - {event.get("joined") for event in self._events}, len(workers))
+
+    def _leave_out(self, silent: set[str], count: int) -> None:
+        """Have Dask give nothing to Dask workers that do not answer, until they do."""
+        if len(silent) == count:
+            remove(self.client, self.run)
+            raise BackendUnavailable(
+                f"none of the {count} Dask workers of the scheduler at {self.client.scheduler.address} "
+                "answers. They may be stopped, or hang in a call that keeps Python's lock: restart them."
+            )
+        for address in silent:
+            _log.warning("the Dask worker %s does not answer; it is used when it does", address)
+            self.client.log_event(self.name, {"status": "paused", "at": address})
 
     def listen(self, emit: Emit, heard: Callable[[dict[str, Any]], None]) -> None:
         """Begin to report events: to `emit` those of tasks, to `heard` those of Dask workers."""
@@ -142,8 +156,13 @@ class Session:
         return await moving
 
     def _submit(self, tasks: Sequence[tuple[Envelope, dict[int, Future]]]) -> None:
-        graph: dict[str, Task] = {}
+        graphs: list[tuple[dict[str, float], dict[str, Task]]] = []
         for envelope, moved in tasks:
+            wishes = self.supply.wishes(envelope.spec)
+            # In the order given: a task may follow another of them.
+            if not graphs or graphs[-1][0] != wishes:
+                graphs.append((wishes, {}))
+            graph = graphs[-1][1]
             key = self._key(envelope)
             needs: list[str] = []
 
@@ -173,15 +192,18 @@ class Session:
             )
             with self._lock:
                 self._unbegun[key] = (envelope.task, envelope.attempt)
+                if wishes:
+                    self._choosy[key] = Choosy(wishes)
                 self._keys[envelope.task, envelope.attempt] = key
         stream = self.client.scheduler_comm
         if stream is None or self.client.status == "closed":
             self._emit(Broken(f"the Dask scheduler at {self.client.scheduler.address} is gone."))
             return
         stream.interval = _LONG_BATCH_SECONDS if len(self._keys) > _FEW else _BATCH_SECONDS
-        futures = self.client.get(graph, list(graph), sync=False)
-        with self._lock:
-            self._futures.update(zip(graph, futures, strict=True))
+        for wishes, graph in graphs:
+            futures = self.client.get(graph, list(graph), sync=False, resources=wishes)
+            with self._lock:
+                self._futures.update(zip(graph, futures, strict=True))
 
     def _key(self, envelope: Envelope) -> str:
         name = _NOT_IN_A_KEY.sub("_", envelope.name) or "task"
@@ -224,13 +246,19 @@ class Session:
         self._emit.call(self.ended, *attempt)
 
     def look_for_lost(self) -> None:
-        """Give up tasks that Dask has dropped, since an input was lost with its Dask worker."""
+        """Give up tasks that Dask has dropped, or for which no Dask worker is left that has enough."""
+        for key in [key for key in list(self._choosy) if key not in self._unbegun]:
+            self._choosy.pop(key, None)
         for key, attempt in list(self._unbegun.items()):
-            future = self._futures.get(key)
+            future, choosy = self._futures.get(key), self._choosy.get(key)
             if future is not None and future.status in ("cancelled", "lost"):
                 text = "a result that it needs was lost with the Dask worker that held it."
-                self._emit(Lost(*attempt, "unreachable", text))
-                self._emit.call(self.ended, *attempt)
+            elif choosy is not None and choosy.waits_in_vain(self.supply):
+                text = f"it needs {choosy}, and the last Dask worker that had so much is gone."
+            else:
+                continue
+            self._emit(Lost(*attempt, "unreachable", text))
+            self._emit.call(self.ended, *attempt)
 
     # Data
 
@@ -290,9 +318,7 @@ class Session:
     def close(self, seconds: float) -> None:
         """Leave the cluster as it was, or end it if it is our own."""
         if self.connection.cluster is None:
-            with contextlib.suppress(OSError, TimeoutError):  # a scheduler that is gone keeps nothing
-                self.client.unregister_worker_plugin(self.name)
-                self.client.sync(getattr(self.client.scheduler, f"{self.name}-leave"))
+            remove(self.client, self.run)
         self.connection.close(seconds)
 
     @property

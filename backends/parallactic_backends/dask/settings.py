@@ -37,6 +37,10 @@ class DaskSettings(Settings):
         default=None,
         description="Memory of each worker, such as 8GB; one that takes more is ended. By default no limit.",
     )
+    resources: dict[str, float] = Field(
+        default_factory=dict,
+        description="What each Dask worker offers to tasks that ask for it: {'GPU': 1, 'MEMORY': 64e9}.",
+    )
     shared_memory: bool = Field(
         default=True, description="Hand large objects between processes of one host by reference."
     )

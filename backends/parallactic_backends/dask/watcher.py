@@ -79,7 +79,9 @@ class Watcher(SchedulerPlugin):  # type: ignore[misc]
 
     def log_event(self, topic: str, msg: Any) -> None:
         """Give no task to a Dask worker beside which no worker is free, until one is."""
-        if topic == self.name and "status" in msg:
+        if topic == self.name and "joined" in msg and msg["joined"] in self._paused:
+            self._set_status(msg["joined"], "running")
+        elif topic == self.name and "status" in msg:
             self._set_status(msg["at"], msg["status"])
         elif topic == self.name and "waiting" in msg:
             self._move(msg["waiting"], msg["at"])

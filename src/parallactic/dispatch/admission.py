@@ -36,6 +36,7 @@ def check_spec(spec: TaskSpec, backend: Backend) -> None:
                 f"a task asks for {resource}={value}, which backend {name!r} cannot give; "
                 "run it on a backend for clusters, or leave it out."
             )
+    backend.refuse(spec)
 
 
 class Resources:

@@ -109,7 +109,7 @@ class Dispatcher(Reactor):
             Heartbeat: self.fleet.heartbeat,
             Skipped: self._attempts.skipped,
             Returned: self._attempts.returned,
-            WorkerUp: self._attempts.worker_up,
+            WorkerUp: self._worker_up,
             WorkerDown: self._attempts.worker_down,
             Lost: self._attempts.lost,
             Spared: self.fleet.spared,
@@ -220,6 +220,10 @@ class Dispatcher(Reactor):
         self._backend.resize(workers)
         self.fleet.resize(workers)
         self._resources.limit(self._backend.total_cores, self._backend.total_memory)
+
+    def _worker_up(self, event: WorkerUp) -> None:
+        self._resources.limit(self._backend.total_cores, self._backend.total_memory)
+        self._attempts.worker_up(event)
 
     def next_timeout(self) -> float | None:
         """Return how long the thread may sleep."""

@@ -22,8 +22,8 @@ _AHEAD_SECONDS = 0.05
 _MOST_AHEAD = 32
 """Tasks that are handed over ahead of need, for each worker, however short they are."""
 
-_MOST_FOLLOWERS = 2000
-"""Tasks in the engine's queue that wait for others in it."""
+_MOST_ASIDE = 2000
+"""Tasks in the engine's queue that wait for others in it, or for a resource."""
 
 _MOST_WITHDRAWN = 1000
 """Withdrawn tasks that are remembered, should a worker have begun them at that moment."""
@@ -60,7 +60,7 @@ class EngineQueue:
         self._launch = launch
         self._recall = recall
         self._held: dict[int, Task] = {}
-        self._followers: set[int] = set()
+        self._aside: set[int] = set()
         self._withdrawn: OrderedDict[tuple[int, int], Task] = OrderedDict()
         self._typical: float | None = None
 
@@ -72,20 +72,22 @@ class EngineQueue:
     def fill(self, ready: deque[Task]) -> None:
         """Hand over from the front of `ready` as much as is needed to keep the workers busy."""
         room = self._room() if ready else 0
-        while ready and room > 0:
+        while ready:
             task = ready[0]
             if task.state is State.DONE:
                 ready.popleft()
                 continue
-            if not self._resources.fits(task, _UNIT):
+            aside = _waits_for_resources(task)
+            full = len(self._aside) >= _MOST_ASIDE if aside else room <= 0
+            if full or not self._resources.fits(task, _UNIT):
                 return
             ready.popleft()
-            if self._hand(task):
+            if self._hand(task) and not aside:
                 room -= 1
 
     def follow(self, task: Task) -> bool:
         """Hand over a task that waits for others which the engine holds; return whether there was room."""
-        if len(self._followers) >= _MOST_FOLLOWERS or not self._resources.fits(task, _UNIT):
+        if len(self._aside) >= _MOST_ASIDE or not self._resources.fits(task, _UNIT):
             return False
         return self._hand(task)
 
@@ -94,8 +96,8 @@ class EngineQueue:
             return False
         task.handed = True
         self._held[task.id] = task
-        if task.waiting:
-            self._followers.add(task.id)
+        if task.waiting or _waits_for_resources(task):
+            self._aside.add(task.id)
         self._resources.take(task, _UNIT)
         return True
 
@@ -114,7 +116,7 @@ class EngineQueue:
         if self._typical is not None:
             ahead = min(_MOST_AHEAD, int(_AHEAD_SECONDS / max(self._typical, 1e-6)))
         wanted = places * (1 + ahead)
-        room = wanted - running - (len(self._held) - len(self._followers))
+        room = wanted - running - (len(self._held) - len(self._aside))
         # In batches, which cost an engine less than as many single tasks, while there is enough to do.
         return room if room > places * ahead // 2 else 0
 
@@ -141,7 +143,7 @@ class EngineQueue:
             return None
         task = self._held.pop(number)
         task.handed = False
-        self._followers.discard(number)
+        self._aside.discard(number)
         self._resources.give_back(task, _UNIT)
         return task
 
@@ -157,3 +159,8 @@ class EngineQueue:
             self._withdrawn.popitem(last=False)
         self._recall(task)
         task.attempt -= 1  # it never began
+
+
+def _waits_for_resources(task: Task) -> bool:
+    """Tell whether a task may wait in the engine for a scarce thing, while others go past it."""
+    return bool(task.spec.gpus or task.spec.memory)

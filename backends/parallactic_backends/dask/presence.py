@@ -1,0 +1,92 @@
+"""How a run comes into a Dask cluster, and leaves it as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from parallactic.errors import BackendUnavailable
+from parallactic_backends.dask.pilot import Pilot, pilot_name
+from parallactic_backends.dask.versions import compare, versions_of
+from parallactic_backends.dask.watcher import Watcher
+
+__all__ = ["install", "remove"]
+
+_log = logging.getLogger(__name__)
+_ANSWER_SECONDS = 10.0
+_LOAD_SECONDS = 60.0
+"""On a cold network disk a first import takes long."""
+
+
+def install(client: Any, run: str, threads: int, *, one_host: bool) -> bool:
+    """Bring what a run needs into the scheduler and into all Dask workers.
+
+    Returns
+    -------
+    bool
+        Whether all have it. Dask workers that do not answer get it when they do.
+
+    Raises
+    ------
+    BackendUnavailable
+        If their versions are not the client's, or they cannot load this library.
+    """
+    address = client.scheduler.address
+    all_answer = one_host or _check_versions(client)
+    pilot = Pilot(run, threads, one_host=one_host)
+    try:
+        _ask(client, _LOAD_SECONDS, lambda: client.register_plugin(Watcher(run), name=pilot_name(run)))
+        seconds = _LOAD_SECONDS if all_answer else _ANSWER_SECONDS
+        _ask(client, seconds, lambda: client.register_plugin(pilot, name=pilot_name(run)))
+    except TimeoutError:
+        return False
+    except Exception as error:
+        remove(client, run)
+        raise BackendUnavailable(
+            f"the Dask scheduler at {address} or one of its workers cannot load Parallactic: {error!r}. "
+            "Install parallactic[dask], in the same version, where they run."
+        ) from error
+    return True
+
+
+def _check_versions(client: Any) -> bool:
+    """Refuse a cluster with other versions; return whether all of it has told its own."""
+    try:
+        told = versions_of(client, _ANSWER_SECONDS)
+    except TimeoutError:
+        return False
+    differences = compare(told)
+    breaking = [str(difference) for difference in differences if difference.breaking]
+    if breaking:
+        raise BackendUnavailable(
+            f"the Dask cluster at {client.scheduler.address} has not the versions of this process: "
+            f"{'; '.join(breaking)}. Start its scheduler and workers from the environment of this process, "
+            "or install the same versions where they run."
+        )
+    for difference in differences:
+        _log.warning("in the Dask cluster at %s %s", client.scheduler.address, difference)
+    return True
+
+
+def _ask(client: Any, seconds: float, ask: Callable[[], Awaitable[Any]]) -> Any:
+    """Call a function of the client on its own loop, where it does not block, and wait for the answer."""
+
+    async def wait() -> Any:
+        return await asyncio.wait_for(ask(), seconds)
+
+    return asyncio.run_coroutine_threadsafe(wait(), client.loop.asyncio_loop).result()
+
+
+def remove(client: Any, run: str) -> None:
+    """Leave a cluster as it was."""
+    name = pilot_name(run)
+    for ask in (lambda: client.unregister_worker_plugin(name), getattr(client.scheduler, f"{name}-leave")):
+        try:
+            _ask(client, _ANSWER_SECONDS, ask)
+        except (OSError, RuntimeError, ValueError, AttributeError) as error:
+            # A scheduler that is gone keeps nothing, nor does one that refused us.
+            _log.debug(
+                "the Dask scheduler at %s was left without a word: %r", client.scheduler.address, error
+            )
