@@ -66,7 +66,7 @@ class SupervisedWorker(ABC):
         self.context = context
         self.emit = emit
         self.epoch = 0
-        self.stopping = False
+        self.stopping = self.is_up = False
         self.leaving = self.away = self._returns = False
         self.control: Lane | None = None
         self.data: Lane | None = None
@@ -226,6 +226,7 @@ class SupervisedWorker(ABC):
                     self.emit(Printed(stream, text, self.number))
                 case Kind.READY:
                     self._false_starts = 0
+                    self.is_up = True
                     self.emit(WorkerUp(self.number, self.epoch, self.host, self._pid, self.threads, self.log))
 
     def control_arrived(self, messages: list[Message]) -> None:
@@ -279,6 +280,7 @@ class SupervisedWorker(ABC):
             self.leave(self.data)
         was_up = self._outbox is not None
         self.data = self._outbox = None
+        self.is_up = False
         if self.stopping:
             return
         self.emit(WorkerDown(self.number, self.epoch, cause, text, log_tail, started))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from dask_by_hand import ByHand, until
 
 import parallactic as plx
 from parallactic.errors import BackendUnavailable, DependencyFailed, InvalidSpec, WorkerLost
@@ -24,48 +23,6 @@ if "dask" not in selected_backends():
 PATIENCE = 30.0
 LARGE = 500_000
 """Values of 8 bytes: a result that stays where it is."""
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, f"not in {PATIENCE:g} s: {what}"
-        time.sleep(0.02)
-
-
-class ByHand:
-    """A scheduler and workers as a person starts them, without encryption, on this host."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.file = folder / "scheduler.json"
-        self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(self.file))
-        until(self.file.exists, "the scheduler has written its file")
-
-    def _start(self, command: str, *words: str) -> subprocess.Popen[bytes]:
-        with (self._folder / f"{command}-{len(self.processes)}.log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "dask", command, *words, "--no-dashboard"],
-                stdout=log,
-                stderr=log,
-                cwd=self._folder,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
-            )
-        self.processes.append(process)
-        return process
-
-    def worker(self, threads: int = 1) -> subprocess.Popen[bytes]:
-        scratch = str(self._folder / "scratch")
-        return self._start(
-            "worker", "--scheduler-file", str(self.file), "--nthreads", str(threads), "--no-nanny",
-            "--host", "127.0.0.1", "--local-directory", scratch,
-        )  # fmt: skip
-
-    def close(self) -> None:
-        for process in reversed(self.processes):
-            process.kill()
-            process.wait()
 
 
 @pytest.fixture

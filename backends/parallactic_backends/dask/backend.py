@@ -59,13 +59,14 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
 
     def __init__(self, settings: DaskSettings, context: RunContext) -> None:
         from parallactic_backends.dask.clusters import connect
-        from parallactic_backends.dask.session import Session
 
         super().__init__(settings, context)
         raise_open_file_limit()
         self.plane = DaskPlane()
         self._stopping = False
         connection = connect(settings, context)
+        from parallactic_backends.dask.session import Session
+
         try:
             self._session = Session(connection, settings.threads)
             self._supply = self._session.supply

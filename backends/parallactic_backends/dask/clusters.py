@@ -10,13 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distributed.security import Security
-
 from parallactic.backend import RunContext, usable_cores
 from parallactic.errors import BackendUnavailable, InvalidSpec
 from parallactic_backends.dask.encryption import REMEDY, is_open
-from parallactic_backends.dask.joining import join, new_client
-from parallactic_backends.dask.local import local_cluster
+from parallactic_backends.dask.nursery import Nursery
 from parallactic_backends.dask.settings import DaskSettings
 
 __all__ = ["RASCIL_VARIABLE", "Connection", "address_of", "connect"]
@@ -87,6 +84,8 @@ def connect(settings: DaskSettings, context: RunContext) -> Connection:
             address,
             REMEDY,
         )
+    from parallactic_backends.dask.joining import join
+
     return Connection(join(address, context.name, settings.connect_timeout, security))
 
 
@@ -161,13 +160,20 @@ def _address_in(path: Path) -> str:
 
 def _start_local(settings: DaskSettings, context: RunContext) -> Connection:
     workers = settings.workers or max(1, usable_cores() // settings.threads)
-    security = Security.temporary() if context.key else Security()
     folder = context.run_dir / "dask"
     folder.mkdir(mode=0o700, exist_ok=True)
-    scratch = settings.local_directory or folder
+    scratch = str(settings.local_directory or folder)
     dashboard = settings.dashboard if isinstance(settings.dashboard, str) else "127.0.0.1:0"
-    cluster = local_cluster(
-        folder,
+    nursery = Nursery(folder)
+    # The nursery imports Dask meanwhile, too.
+    from distributed.security import Security
+
+    from parallactic_backends.dask.joining import new_client
+    from parallactic_backends.dask.local import LocalCluster
+
+    security = Security.temporary() if context.key else Security()
+    cluster = LocalCluster(
+        nursery,
         workers,
         scheduler={
             "host": "127.0.0.1",
@@ -181,10 +187,11 @@ def _start_local(settings: DaskSettings, context: RunContext) -> Connection:
             "nthreads": 1,
             "memory_limit": 0,
             "resources": settings.resources,
-            "local_directory": str(scratch),
+            "local_directory": scratch,
             "dashboard": False,
         },
         security=security,
+        scratch=scratch,
     )
     try:
         client = new_client(cluster.scheduler_address, context.name, settings.connect_timeout, security)

@@ -109,7 +109,12 @@ class DaskWorker(RelayedWorker):
         text = f"the Dask worker of worker {self.number} on {self.host}, {self.berth.address}, is gone."
         self.remove_folders(local=self.berth.is_local)
         self.berth = self.link = None
-        self.both_ended("unreachable", text, "")
+        if self.is_up or self.leaving:
+            self.both_ended("unreachable", text, "")
+        elif not self.stopping:
+            # Nobody has heard of it: it begins anew at the next place.
+            self.close_lanes()
+            self.start()
 
     def worker_ended(
         self, cause: LossCause, text: str, log_tail: str, started: tuple[int, int] | None

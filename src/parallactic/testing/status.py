@@ -88,7 +88,7 @@ class StatusContract(Contract):
         thread.start()
         try:
             futures = [ex.submit(tasks.identity, n) for n in range(2000)]
-            results = ex.gather(futures, timeout=self.patience)
+            results = [future.result(self.patience) for future in futures]
         finally:
             stop.set()
             thread.join()
