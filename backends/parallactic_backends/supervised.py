@@ -32,7 +32,7 @@ from parallactic.backend import (
     WorkerUp,
 )
 from parallactic.errors import InvalidSpec, LossCause
-from parallactic.wire.envelopes import Envelope
+from parallactic.wire.envelopes import Envelope, Outcome
 from parallactic.wire.framing import Lane, Message
 from parallactic.wire.messages import Kind, Outbox, receive_outcome
 from parallactic.worker.namespace import hostname
@@ -215,7 +215,7 @@ class SupervisedWorker(ABC):
         for message in messages:
             match message.kind:
                 case Kind.DONE:
-                    self.emit(Finished(receive_outcome(message), self.number))
+                    self.task_ended(receive_outcome(message))
                 case Kind.SKIPPED:
                     task, attempt = pickle.loads(message.control)
                     self.emit(Skipped(task, attempt, self.number))
@@ -228,6 +228,10 @@ class SupervisedWorker(ABC):
                     self._false_starts = 0
                     self.is_up = True
                     self.emit(WorkerUp(self.number, self.epoch, self.host, self._pid, self.threads, self.log))
+
+    def task_ended(self, outcome: Outcome) -> None:
+        """Report the end of a task."""
+        self.emit(Finished(outcome, self.number))
 
     def control_arrived(self, messages: list[Message]) -> None:
         """Take what the supervisor says."""

@@ -71,6 +71,7 @@ class DaskAgent(Agent):
         self._running: tuple[int, int] | None = None
         self._ended: asyncio.Future[Outcome] | None = None
         self._keeps = ""
+        self._many = False
         self._held: list[Message] = []
 
     @property
@@ -78,7 +79,7 @@ class DaskAgent(Agent):
         """Whether the worker would begin a task at once."""
         return self._admitted and not (self._stopped or self._sent or self._running)
 
-    async def run(self, envelope: Envelope, keeps: str) -> Outcome:
+    async def run(self, envelope: Envelope, keeps: str, *, many: bool) -> Outcome:
         """Run a task of Dask's on the free worker.
 
         Parameters
@@ -87,6 +88,9 @@ class DaskAgent(Agent):
             The task, its large parts in shared memory of this host.
         keeps
             The key under which Dask keeps the result.
+        many
+            Whether the client waits for many tasks: then the news of this end may wait a few milliseconds,
+            for that of the next beginning.
 
         Raises
         ------
@@ -102,7 +106,7 @@ class DaskAgent(Agent):
             if lane is None or self._outbox is None or self._comm_link.lost:
                 raise WorkerGone("the worker died before the task began")
             self._ended = asyncio.get_running_loop().create_future()
-            self._keeps = keeps
+            self._keeps, self._many = keeps, many
             self._outbox.task(envelope)
             for entry in envelope.inputs:
                 if entry.key is not None:
@@ -162,15 +166,16 @@ class DaskAgent(Agent):
         super().post_up(way, message)
 
     def _finish_own(self, message: Message, ended: asyncio.Future[Outcome]) -> None:
+        post = self._comm_link.post_with_next if self._many else self._comm_link.post
         fds = [os.dup(fd) for fd in message.fds]
         outcome = receive_outcome(message)
         if fds and not self._comm_link.shares_memory:
             for fd in fds:
                 os.close(fd)
             control, buffers = pack_kept(outcome, self._keeps)
-            self._comm_link.post(Way.AGENT, Report.KEPT, control, buffers)
+            post(Way.AGENT, Report.KEPT, control, buffers, ())
         else:
-            self._comm_link.post(Way.WORKER, message.kind, message.control, message.buffers, fds)
+            post(Way.WORKER, message.kind, message.control, message.buffers, fds)
         if not ended.done():
             ended.set_result(outcome)
 

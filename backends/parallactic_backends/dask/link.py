@@ -20,6 +20,9 @@ __all__ = ["CommLink"]
 _INLINE = 1 << 14
 """Buffers below this size travel in the message itself, larger ones beside it."""
 
+_LINGER_SECONDS = 0.005
+"""How long a message waits at most for another one, if it may."""
+
 _LINK = 0
 _TAKEN = 0
 """Kind of the link's own message: the other end has opened so many descriptors."""
@@ -44,6 +47,8 @@ class CommLink:
         self.shares_memory = False
         self.lost = False
         self._comm = comm
+        # Large parts are sent as they are: nothing here is worth another thread, nor the measuring for it.
+        comm.allow_offload = False
         self._loop = loop
         self._out: deque[Entry] = deque()
         self._lent: deque[int] = deque()
@@ -62,6 +67,16 @@ class CommLink:
     ) -> None:
         """Put a message into the outgoing queue. The descriptors belong to the link from now on."""
         self._out.append((way, kind, control, tuple(buffers), tuple(fds)))
+        self._kick_soon()
+
+    def post_with_next(
+        self, way: int, kind: int, control: bytes, buffers: Sequence[Buffer], fds: Sequence[int]
+    ) -> None:
+        """Put a message into the outgoing queue that goes together with the next one, or soon by itself."""
+        self._out.append((way, kind, control, tuple(buffers), tuple(fds)))
+        self._loop.call_later(_LINGER_SECONDS, self._kick_soon)
+
+    def _kick_soon(self) -> None:
         if not self._kicked:
             self._kicked = True
             self._loop.call_soon_threadsafe(self._kick)

@@ -126,9 +126,9 @@ class Pilot(WorkerPlugin):  # type: ignore[misc]
         state = self._worker.state.tasks.get(key)
         if state is None or state.state != "executing":
             raise TaskFailed(f"{key} was withdrawn before it began")
-        envelope = unpack(parcel, results)
+        envelope, many = unpack(parcel, results)
         try:
-            outcome = await agent.run(envelope, key)
+            outcome = await agent.run(envelope, key, many=many)
         except asyncio.CancelledError:
             # Dask would run it again elsewhere; it has begun.
             raise TaskFailed(f"{envelope.name} was running when its Dask worker was closed") from None

@@ -157,6 +157,7 @@ class Session:
 
     def _submit(self, tasks: Sequence[tuple[Envelope, dict[int, Future]]]) -> None:
         graphs: list[tuple[dict[str, float], dict[str, Task]]] = []
+        many = len(self._keys) + len(tasks) > _FEW
         for envelope, moved in tasks:
             wishes = self.supply.wishes(envelope.spec)
             # In the order given: a task may follow another of them.
@@ -179,7 +180,7 @@ class Session:
                 _add(needs, awaited[index]) if index in awaited else part(entry.payload)
                 for index, entry in enumerate(envelope.inputs)
             ]
-            parcel = pack(envelope, part(envelope.arguments), inputs)
+            parcel = pack(envelope, part(envelope.arguments), inputs, many=many)
             graph[key] = Task(
                 key,
                 run_task,
@@ -199,7 +200,7 @@ class Session:
         if stream is None or self.client.status == "closed":
             self._emit(Broken(f"the Dask scheduler at {self.client.scheduler.address} is gone."))
             return
-        stream.interval = _LONG_BATCH_SECONDS if len(self._keys) > _FEW else _BATCH_SECONDS
+        stream.interval = _LONG_BATCH_SECONDS if many else _BATCH_SECONDS
         for wishes, graph in graphs:
             futures = self.client.get(graph, list(graph), sync=False, resources=wishes)
             with self._lock:

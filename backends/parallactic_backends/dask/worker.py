@@ -14,7 +14,6 @@ from parallactic.backend import Emit, Finished, RunContext, Started
 from parallactic.errors import LossCause
 from parallactic.wire.envelopes import Envelope, Outcome, Stats
 from parallactic.wire.framing import Message
-from parallactic.wire.messages import Kind
 from parallactic.wire.payload import Payload
 from parallactic.worker.namespace import hostname
 from parallactic.worker.supervisor import MEMORY_LIMIT
@@ -148,13 +147,10 @@ class DaskWorker(RelayedWorker):
             case _:
                 super()._reported(link, message)
 
-    def data_arrived(self, messages: list[Message]) -> None:
-        """Take what the worker says."""
-        super().data_arrived(messages)
-        for message in messages:
-            if message.kind == Kind.DONE:
-                (task, attempt, *_), _ = pickle.loads(message.control)
-                self._ended(task, attempt, False)
+    def task_ended(self, outcome: Outcome) -> None:
+        """Report the end of a task; Dask may forget it."""
+        super().task_ended(outcome)
+        self._ended(outcome.task, outcome.attempt, False)
 
     def _kept(self, message: Message) -> None:
         (task, attempt, ok, *stats), head, spans, size, key = pickle.loads(message.control)

@@ -40,7 +40,7 @@ class Reactor:
     def call(self, function: Callable[..., None], *args: Any) -> None:
         """Call a function soon, on the thread that has the turn."""
         self.inbox.append((function, args))
-        if self._sleeping:
+        if self._sleeping and not self.has_turn():
             self.wake()
 
     def call_here(self, function: Callable[..., None], *args: Any) -> None:
