@@ -21,6 +21,7 @@ from parallactic.wire.envelopes import Envelope
 from parallactic.wire.memory import SharedBlock
 from parallactic.wire.payload import Input, Payload
 from parallactic_backends.dask.clusters import Connection
+from parallactic_backends.dask.graph import Entry, Graph
 from parallactic_backends.dask.parcel import Part, pack
 from parallactic_backends.dask.pilot import pilot_name, run_task
 from parallactic_backends.dask.plane import DaskBlock
@@ -33,12 +34,6 @@ __all__ = ["Session"]
 
 _log = logging.getLogger(__name__)
 _FEW = 8
-_BATCH_SECONDS, _LONG_BATCH_SECONDS = 0.001, 0.01
-"""How long this client gathers messages to the scheduler, with few tasks in flight and with many.
-
-Dask's own 10 ms are the latency of a small task; where many are in flight they save work.
-"""
-
 _NOT_IN_A_KEY = re.compile(r"[^A-Za-z0-9_.]+")
 
 
@@ -64,7 +59,7 @@ class Session:
         self.connection = connection
         self.client = connection.client
         self._loop: asyncio.AbstractEventLoop = self.client.loop.asyncio_loop
-        self._futures: dict[str, Future] = {}
+        self._graph = Graph(self.client)
         self._unbegun: dict[str, tuple[int, int]] = {}
         self._choosy: dict[str, Choosy] = {}
         self._keys: dict[tuple[int, int], str] = {}
@@ -156,14 +151,10 @@ class Session:
         return await moving
 
     def _submit(self, tasks: Sequence[tuple[Envelope, dict[int, Future]]]) -> None:
-        graphs: list[tuple[dict[str, float], dict[str, Task]]] = []
+        entries = []
         many = len(self._keys) + len(tasks) > _FEW
         for envelope, moved in tasks:
             wishes = self.supply.wishes(envelope.spec)
-            # In the order given: a task may follow another of them.
-            if not graphs or graphs[-1][0] != wishes:
-                graphs.append((wishes, {}))
-            graph = graphs[-1][1]
             key = self._key(envelope)
             needs: list[str] = []
 
@@ -181,7 +172,7 @@ class Session:
                 for index, entry in enumerate(envelope.inputs)
             ]
             parcel = pack(envelope, part(envelope.arguments), inputs, many=many)
-            graph[key] = Task(
+            task = Task(
                 key,
                 run_task,
                 self.run,
@@ -191,20 +182,16 @@ class Session:
                 # Dask keeps such tasks in its queue until a worker is free.
                 _data_producer=not awaited,
             )
+            entries.append(Entry(task, wishes))
             with self._lock:
                 self._unbegun[key] = (envelope.task, envelope.attempt)
                 if wishes:
                     self._choosy[key] = Choosy(wishes)
                 self._keys[envelope.task, envelope.attempt] = key
-        stream = self.client.scheduler_comm
-        if stream is None or self.client.status == "closed":
+        if self._graph.connected:
+            self._graph.add(entries, many=many)
+        else:
             self._emit(Broken(f"the Dask scheduler at {self.client.scheduler.address} is gone."))
-            return
-        stream.interval = _LONG_BATCH_SECONDS if many else _BATCH_SECONDS
-        for wishes, graph in graphs:
-            futures = self.client.get(graph, list(graph), sync=False, resources=wishes)
-            with self._lock:
-                self._futures.update(zip(graph, futures, strict=True))
 
     def _key(self, envelope: Envelope) -> str:
         name = _NOT_IN_A_KEY.sub("_", envelope.name) or "task"
@@ -217,7 +204,7 @@ class Session:
             if key is not None:
                 self._unbegun.pop(key, None)
         if key is not None and not kept:
-            self.release(key)
+            self._graph.release(key)
 
     def began(self, task: int, attempt: int) -> None:
         """Learn that a worker has begun a task: how that ends is told by the worker alone."""
@@ -233,7 +220,7 @@ class Session:
             if key is None:
                 return
             self._unbegun.pop(key, None)
-        self.release(key)
+        self._graph.release(key)
 
     def _erred(self, key: str, text: str) -> None:
         """Learn that Dask gave up a task that no worker has begun."""
@@ -251,7 +238,7 @@ class Session:
         for key in [key for key in list(self._choosy) if key not in self._unbegun]:
             self._choosy.pop(key, None)
         for key, attempt in list(self._unbegun.items()):
-            future, choosy = self._futures.get(key), self._choosy.get(key)
+            future, choosy = self._graph.future(key), self._choosy.get(key)
             if future is not None and future.status in ("cancelled", "lost"):
                 text = "a result that it needs was lost with the Dask worker that held it."
             elif choosy is not None and choosy.waits_in_vain(self.supply):
@@ -265,7 +252,7 @@ class Session:
 
     def keep(self, key: str, size: int) -> DaskBlock:
         """Stand for the large parts of a result that Dask keeps."""
-        return DaskBlock(key, size, self.fetch, self.release)
+        return DaskBlock(key, size, self.fetch, self._graph.release)
 
     def fetch(self, key: str) -> SharedBlock:
         """Copy what Dask keeps under a key to this host.
@@ -278,7 +265,7 @@ class Session:
         return asyncio.run_coroutine_threadsafe(self._fetch(key), self._loop).result()
 
     async def _fetch(self, key: str) -> SharedBlock:
-        future = self._futures.get(key)
+        future = self._graph.future(key)
         try:
             if future is None:
                 raise KeyError(key)
@@ -308,13 +295,6 @@ class Session:
             else:
                 inputs.append(entry)
         return replace(envelope, inputs=tuple(inputs))
-
-    def release(self, key: str) -> None:
-        """Let Dask free what it keeps under a key; from any thread."""
-        with self._lock:
-            future = self._futures.pop(key, None)
-        if future is not None:
-            future.release()
 
     def close(self, seconds: float) -> None:
         """Leave the cluster as it was, or end it if it is our own."""
