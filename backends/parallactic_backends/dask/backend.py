@@ -186,21 +186,8 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
                 )
             self._fleet.left(event["left"])
             self._fleet.keep(self._after(event["left"]))
-        elif "full" in event:
-            self._tell_of_memory(event)
-
-    def _tell_of_memory(self, event: dict[str, Any]) -> None:
-        used, limit = event["used"] / 1e9, event["limit"] / 1e9
-        if event["full"]:
-            _log.warning(
-                "Dask has paused its worker %s, which uses %.2f of %.2f GB: it gets no tasks without a "
-                "target until that is less. Results that it holds are freed with their futures.",
-                event["at"],
-                used,
-                limit,
-            )
-        else:
-            _log.warning("Dask's worker %s goes on: it uses %.2f of %.2f GB", event["at"], used, limit)
+        elif "trouble" in event:
+            _log.warning("%s", event["trouble"])
 
     async def _after(self, address: str) -> None:
         await self._fleet.gone(address)

@@ -172,27 +172,30 @@ def _start_local(settings: DaskSettings, context: RunContext) -> Connection:
     from parallactic_backends.dask.local import LocalCluster
 
     security = Security.temporary() if context.key else Security()
-    cluster = LocalCluster(
-        nursery,
-        workers,
-        scheduler={
-            "host": "127.0.0.1",
-            "protocol": "tls" if context.key else "tcp",
-            "dashboard": bool(settings.dashboard),
-            "dashboard_address": dashboard,
-        },
-        worker={
-            "host": "127.0.0.1",
-            "protocol": "tls" if context.key else "tcp",
-            "nthreads": 1,
-            "memory_limit": 0,
-            "resources": settings.resources,
-            "local_directory": scratch,
-            "dashboard": False,
-        },
-        security=security,
-        scratch=scratch,
-    )
+    common = {"host": "127.0.0.1", "protocol": "tls" if context.key else "tcp"}
+    try:
+        cluster = LocalCluster(
+            nursery,
+            workers,
+            scheduler={
+                **common,
+                "dashboard": bool(settings.dashboard),
+                "dashboard_address": dashboard,
+            },
+            worker={
+                **common,
+                "nthreads": 1,
+                "memory_limit": 0,
+                "resources": settings.resources,
+                "local_directory": scratch,
+                "dashboard": False,
+            },
+            security=security,
+            scratch=scratch,
+        )
+    except RuntimeError as error:
+        # What Dask wraps says it better.
+        raise error.__cause__ if isinstance(error.__cause__, BackendUnavailable) else error from None
     try:
         client = new_client(cluster.scheduler_address, context.name, settings.connect_timeout, security)
     except BaseException:

@@ -154,7 +154,11 @@ class Fleet:
         try:
             link = await self._connect(berth)
         except BackendUnavailable as error:
-            self._fail(str(error))
+            if not self._links:
+                self._fail(str(error))
+                return
+            _log.warning("the Dask worker at %s is left out: %s", berth.address, error)
+            self._seek(worker)
             return
         except (OSError, LinkLost) as error:
             _log.info("the Dask worker at %s cannot be reached: %s", berth.address, error)
@@ -217,9 +221,11 @@ class Fleet:
                 _log.info(
                     "this host cannot reach the Dask worker %s (%s); the scheduler passes messages on",
                     berth.address,
-                    error,
+                    error or "no answer",
                 )
                 self._direct = False
+                # Nor can it fetch results there.
+                self._client.direct_to_workers = False
         comm = await _connect(self._client.scheduler.address, options)
         await comm.write({"op": self._name, "worker": berth.address, "slot": berth.slot, "reply": False})
         return comm

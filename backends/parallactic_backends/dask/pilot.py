@@ -11,7 +11,7 @@ import contextlib
 import time
 from typing import Any
 
-from distributed import Reschedule, Status, get_worker
+from distributed import Reschedule, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from parallactic.worker.namespace import hostname
@@ -19,6 +19,7 @@ from parallactic_backends.dask.agent import DaskAgent, WorkerGone
 from parallactic_backends.dask.link import CommLink
 from parallactic_backends.dask.parcel import unpack
 from parallactic_backends.dask.product import Product
+from parallactic_backends.dask.troubles import Troubles
 from parallactic_backends.relay.hello import Hello, Probe
 from parallactic_backends.relay.link import LinkLost, Report, Way
 
@@ -58,7 +59,8 @@ class Pilot(WorkerPlugin):  # type: ignore[misc]
         self._worker = worker
         self._agents: dict[int, DaskAgent] = {}
         self._changed = asyncio.Event()
-        self._blocked = self._full = False
+        self._blocked = False
+        self._troubles = Troubles(worker, lambda text: worker.log_event(self.name, {"trouble": text}))
         worker.handlers[self.name] = self.serve
         worker.log_event(
             self.name,
@@ -75,6 +77,7 @@ class Pilot(WorkerPlugin):  # type: ignore[misc]
     async def teardown(self, worker: Any) -> None:
         """End all that runs here for this client."""
         worker.handlers.pop(self.name, None)
+        self._troubles.close()
         for agent in list(self._agents.values()):
             agent.end_run()
 
@@ -106,19 +109,10 @@ class Pilot(WorkerPlugin):  # type: ignore[misc]
         while True:
             await asyncio.sleep(_TICK)
             agent.look_at_clock()
-            self._look_at_memory()
+            self._troubles.look()
             waiting = [task.key for task in self._worker.state.ready]
             if waiting and not any(other.free for other in self._agents.values()):
                 self._worker.log_event(self.name, {"waiting": waiting, "at": self._worker.address})
-
-    def _look_at_memory(self) -> None:
-        """Tell the client when Dask itself pauses this worker, and when it goes on."""
-        full = self._worker.status is Status.paused
-        if full != self._full:
-            self._full = full
-            used, limit = self._worker.monitor.get_process_memory(), self._worker.memory_manager.memory_limit
-            event = {"full": full, "at": self._worker.address, "used": used, "limit": limit or 0}
-            self._worker.log_event(self.name, event)
 
     async def run(self, parcel: bytes, key: str, results: tuple[Product, ...]) -> Product:
         """Run a task on a free worker."""

@@ -33,7 +33,6 @@ def install(client: Any, run: str, threads: int, *, one_host: bool) -> bool:
     BackendUnavailable
         If their versions are not the client's, or they cannot load this library.
     """
-    address = client.scheduler.address
     all_answer = one_host or _check_versions(client)
     pilot = Pilot(run, threads, one_host=one_host)
     try:
@@ -43,10 +42,11 @@ def install(client: Any, run: str, threads: int, *, one_host: bool) -> bool:
     except TimeoutError:
         return False
     except Exception as error:
+        who = _who_cannot(client, run)
         remove(client, run)
         raise BackendUnavailable(
-            f"the Dask scheduler at {address} or one of its workers cannot load Parallactic: {error!r}. "
-            "Install parallactic[dask], in the same version, where they run."
+            f"{who} cannot load Parallactic: {error}. Install parallactic[dask], in the same version, where "
+            "the scheduler and the workers of Dask run."
         ) from error
     return True
 
@@ -70,6 +70,16 @@ def _check_versions(client: Any) -> bool:
     return True
 
 
+def _who_cannot(client: Any, run: str) -> str:
+    """Name the Dask workers that have not said that they serve a run, or the scheduler."""
+    joined = {event.get("joined") for _, event in client.get_events(pilot_name(run))}
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    silent = sorted(address for address in workers if address not in joined)
+    if not joined and len(silent) > 1:
+        return f"the Dask scheduler at {client.scheduler.address} or one of its workers"
+    return f"the Dask worker {silent[0]}" if silent else f"the Dask scheduler at {client.scheduler.address}"
+
+
 def _ask(client: Any, seconds: float, ask: Callable[[], Awaitable[Any]]) -> Any:
     """Call a function of the client on its own loop, where it does not block, and wait for the answer."""
 
@@ -85,8 +95,7 @@ def remove(client: Any, run: str) -> None:
     for ask in (lambda: client.unregister_worker_plugin(name), getattr(client.scheduler, f"{name}-leave")):
         try:
             _ask(client, _ANSWER_SECONDS, ask)
-        except (OSError, RuntimeError, ValueError, AttributeError) as error:
-            # A scheduler that is gone keeps nothing, nor does one that refused us.
+        except Exception as error:  # noqa: BLE001  (whatever Dask raises: what is gone or refused us keeps nothing)
             _log.debug(
                 "the Dask scheduler at %s was left without a word: %r", client.scheduler.address, error
             )

@@ -44,7 +44,9 @@ class Product:
             raise TypeError(f"{block!r} is not in the memory of a Dask worker.")
         if self.one_host:
             return _rebuild, (*small, (os.getpid(), block.fd, block.size), True)
-        return _rebuild, (*small, pickle.PickleBuffer(contents(block.fd)), False)
+        large = contents(block.fd)
+        # Dask's scheduler, where it passes data on, has protocol 4 spoken.
+        return _rebuild, (*small, pickle.PickleBuffer(large) if protocol >= 5 else bytes(large), False)
 
 
 def _rebuild(head: bytes, buffers: Any, spans: Any, memory: Any, one_host: bool) -> Product:

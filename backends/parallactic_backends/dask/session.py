@@ -62,6 +62,7 @@ class Session:
         self._graph = Graph(self.client)
         self._unbegun: dict[str, tuple[int, int]] = {}
         self._choosy: dict[str, Choosy] = {}
+        self._moving: dict[tuple[int, int], asyncio.Event] = {}
         self._keys: dict[tuple[int, int], str] = {}
         self._scattered: weakref.WeakKeyDictionary[SharedBlock, asyncio.Task[Any]] = (
             weakref.WeakKeyDictionary()
@@ -116,29 +117,52 @@ class Session:
 
     def hand_over(self, envelopes: Sequence[Envelope]) -> None:
         """Put tasks into Dask's graph."""
-        far = [envelope for envelope in envelopes if self._has_parts_to_move(envelope)]
-        near = [envelope for envelope in envelopes if envelope not in far] if far else list(envelopes)
-        if near:
-            self._submit([(envelope, {}) for envelope in near])
-        if far:
-            asyncio.run_coroutine_threadsafe(self._move_and_submit(far), self._loop)
-
-    def _has_parts_to_move(self, envelope: Envelope) -> bool:
-        return not self.connection.one_host and any(_shared(payload) for payload in _payloads(envelope))
-
-    async def _move_and_submit(self, envelopes: Sequence[Envelope]) -> None:
-        """Bring large objects of the client into Dask's memory first, each once."""
+        near = []
         for envelope in envelopes:
-            moved: dict[int, Future] = {}
-            try:
-                for payload in _payloads(envelope):
-                    if isinstance(payload.block, SharedBlock):
-                        moved[id(payload)] = await self._move(payload, payload.block)
-            except Exception as error:  # noqa: BLE001  (whatever Dask raises, the task cannot be run)
-                text = f"Dask could not take its data: {error!r}."
-                self._emit(Lost(envelope.task, envelope.attempt, "unreachable", text))
-                continue
+            if self._must_wait(envelope):
+                self._moving[envelope.task, envelope.attempt] = asyncio.Event()
+                asyncio.run_coroutine_threadsafe(self._move_parts(envelope), self._loop)
+            else:
+                near.append((envelope, dict[int, Future]()))
+        if near:
+            self._submit(near)
+
+    def _must_wait(self, envelope: Envelope) -> bool:
+        """Tell whether large objects must be moved first, for this task or for one that it follows."""
+        return not self.connection.one_host and (
+            any(_shared(payload) for payload in _payloads(envelope))
+            or any((entry.task, entry.attempt) in self._moving for entry in envelope.awaited)
+        )
+
+    async def _move_parts(self, envelope: Envelope) -> None:
+        """Bring large objects of the client into Dask's memory first, each once."""
+        moved: dict[int, Future] = {}
+        problem = ""
+        try:
+            for payload in _payloads(envelope):
+                if isinstance(payload.block, SharedBlock):
+                    moved[id(payload)] = await self._move(payload, payload.block)
+        except Exception as error:  # noqa: BLE001  (whatever Dask raises, the task cannot be run)
+            problem = f"Dask could not take its data: {error!r}."
+        for entry in envelope.awaited:
+            if (before := self._moving.get((entry.task, entry.attempt))) is not None:
+                await before.wait()
+        self._emit.call(self._moved, envelope, moved, problem)
+
+    def _moved(self, envelope: Envelope, moved: dict[int, Future], problem: str) -> None:
+        """Put a task into Dask's graph whose large objects are there now, unless it was withdrawn."""
+        number = envelope.task, envelope.attempt
+        done = self._moving.pop(number, None)
+        if done is None:
+            return
+        if problem:
+            self._emit(Lost(*number, "unreachable", problem))
+        elif all((entry.task, entry.attempt) in self._keys for entry in envelope.awaited):
             self._submit([(envelope, moved)])
+        else:
+            # What it follows has ended meanwhile: the core has the results now.
+            self._emit(Returned(*number))
+        self._loop.call_soon_threadsafe(done.set)
 
     async def _move(self, payload: Payload, block: SharedBlock) -> Any:
         moving = self._scattered.get(block)
@@ -215,6 +239,8 @@ class Session:
 
     def withdraw(self, task: int, attempt: int) -> None:
         """Take a task that has not begun out of Dask's graph."""
+        if (moving := self._moving.pop((task, attempt), None)) is not None:
+            self._loop.call_soon_threadsafe(moving.set)
         with self._lock:
             key = self._keys.pop((task, attempt), None)
             if key is None:
