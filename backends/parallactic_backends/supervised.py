@@ -68,6 +68,9 @@ class SupervisedWorker(ABC):
         self.epoch = 0
         self.stopping = self.is_up = False
         self.leaving = self.away = self._returns = False
+        self.resting = False
+        """Whether it leaves only until there is more to do."""
+
         self.control: Lane | None = None
         self.data: Lane | None = None
         self.log = str(context.run_dir / f"worker-{number}.log")
@@ -287,7 +290,7 @@ class SupervisedWorker(ABC):
         self.is_up = False
         if self.stopping:
             return
-        self.emit(WorkerDown(self.number, self.epoch, cause, text, log_tail, started))
+        self.emit(WorkerDown(self.number, self.epoch, cause, text, log_tail, started, self.resting))
         self.epoch += 1
         if not was_up:
             self._false_starts += 1

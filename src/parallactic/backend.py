@@ -287,6 +287,9 @@ class Backend(ABC):
     def admit(self, worker: int) -> None:  # noqa: B027  (most engines begin nothing by themselves)
         """Let the engine give a worker tasks of its queue: it has run what it must begin with."""
 
+    def call_for(self, worker: int) -> None:  # noqa: B027  (most engines start all workers anyhow)
+        """Learn that a task is addressed to a worker that is not there at the moment."""
+
     def forget(self, key: int) -> None:  # noqa: B027  (workers may keep nothing)
         """Release the value `key` on all workers that keep it."""
 

@@ -98,6 +98,8 @@ class WorkerDown:
     """A worker is gone, after all it sent was emitted.
 
     `started` is the attempt that it ran, (0, 0) if none; None if nobody knows, then the oldest in flight.
+    `rested` tells that the engine took it away until there is more to do, and that its namespace held nothing
+    which setups do not bring back.
     """
 
     worker: int
@@ -106,6 +108,7 @@ class WorkerDown:
     message: str
     log_tail: str = ""
     started: tuple[int, int] | None = None
+    rested: bool = False
 
 
 @dataclass(frozen=True, slots=True)

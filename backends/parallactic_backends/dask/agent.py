@@ -65,7 +65,7 @@ class DaskAgent(Agent):
         super().__init__(link, LoopWatch(asyncio.get_running_loop()))
         self._comm_link = link
         self._changed = changed
-        self._ready = self._admitted = self._stopped = False
+        self._ready = self._admitted = self._stopped = self._leaving = False
         self._sent = 0
         self._outbox: Outbox | None = None
         self._running: tuple[int, int] | None = None
@@ -128,7 +128,7 @@ class DaskAgent(Agent):
         """Do what the client asks; return False when it is time to go."""
         way, message = arrival
         if way is Way.AGENT and message.kind == Order.ADMIT:
-            self._admitted = self._ready and json.loads(message.control) == self.epoch
+            self._admitted = self._ready and not self._leaving and json.loads(message.control) == self.epoch
             self._changed()
             return True
         return super().obey(arrival)
@@ -136,6 +136,9 @@ class DaskAgent(Agent):
     def relay_down(self, way: Way, message: Message) -> None:
         """Hand a message to the supervisor or to the worker; what comes too late for it is dropped."""
         if way is Way.WORKER:
+            if message.kind == Kind.STOP:
+                # It begins nothing more.
+                self._leaving, self._admitted = True, False
             if self._running is not None and self._ended is None:
                 # The client was told that a task of Dask's is first.
                 self._held.append(message)
@@ -183,7 +186,7 @@ class DaskAgent(Agent):
         """Close the connection to the supervisor or to the worker."""
         super().hang_up(way)
         if way is Way.WORKER:
-            self._ready = self._admitted = False
+            self._ready = self._admitted = self._leaving = False
             self._sent, self._outbox = 0, None
             if self._ended is not None and not self._ended.done():
                 self._ended.set_exception(WorkerGone("the worker died while it ran the task"))

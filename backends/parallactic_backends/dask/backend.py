@@ -12,7 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Coroutine, Iterator, Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import psutil
@@ -29,7 +29,7 @@ from parallactic.backend import (
     TaskSpec,
     usable_cores,
 )
-from parallactic.errors import WorkerLost
+from parallactic.errors import InvalidSpec, LossCause, WorkerLost
 from parallactic.wire.envelopes import Envelope
 from parallactic.wire.memory import raise_open_file_limit
 from parallactic.worker.namespace import hostname
@@ -37,6 +37,9 @@ from parallactic_backends.dask.plane import DaskBlock, DaskPlane
 from parallactic_backends.dask.settings import DaskSettings
 from parallactic_backends.dask.worker import DaskWorker
 from parallactic_backends.supervised import SupervisedBackend
+
+if TYPE_CHECKING:
+    from parallactic_backends.dask.own import OwnCluster
 
 __all__ = ["DaskBackend", "DaskSettings"]
 
@@ -55,6 +58,7 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
         several_hosts=True,
         output=True,
         resources=frozenset({"gpus"}),
+        elastic=True,
     )
 
     def __init__(self, settings: DaskSettings, context: RunContext) -> None:
@@ -70,6 +74,9 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
         try:
             self._session = Session(connection, settings.threads)
             self._supply = self._session.supply
+            self._cluster: OwnCluster | None = connection.cluster
+            self._names: dict[str, str] = {}
+            self._resting: set[str] = set()
             self._count = settings.workers or connection.workers or self._supply.places(settings.threads)
             self.dashboard = self._session.dashboard if settings.dashboard else ""
         except BaseException:
@@ -138,12 +145,17 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
             emit,
             lambda berth: emit.call(self._grow, berth),
             lambda text: emit(Broken(text)),
+            self._why,
             shares_memory=self.settings.shared_memory,
         )
         for _ in range(self._count):
             self._add()
         session.listen(emit, self._heard)
-        self._run(self._fleet.watch_scheduler(session.look_for_lost))
+        self._run(self._fleet.watch_scheduler(self._look))
+        if self._cluster is not None:
+            self._cluster.fail = lambda text: emit(Broken(text))
+            if self.settings.adaptive:
+                self._adapt(self._cluster, *self.settings.adaptive)
         if self.dashboard:
             _log.info("Dask's dashboard: %s%s", self.dashboard, _tunnel(self.dashboard))
 
@@ -154,6 +166,7 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
             self.context,
             self._emit,
             seek=self._fleet.seek,
+            unseek=self._fleet.unseek,
             keep=self._session.keep,
             began=self._session.began,
             ended=self._ended,
@@ -169,13 +182,16 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
 
     def _grow(self, berth: Any) -> None:
         """Take a place that nobody sought, if nobody said how many there should be."""
-        if self.settings.workers is None:
+        if self.settings.workers is None and self._cluster is None:
             _log.info("the Dask worker %s has joined", berth.address)
             self._add()
 
     def _heard(self, event: dict[str, Any]) -> None:
         if "joined" in event:
             self._supply.joined(event["joined"], event["threads"], event["memory"], event["resources"])
+            self._names[event["joined"]] = event["name"]
+            if self._cluster is not None:
+                self._cluster.has_joined(event["name"])
             self._fleet.joined(event)
         elif "left" in event:
             if not self._supply.left(event["left"]) and not self._stopping:
@@ -191,14 +207,105 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
 
     async def _after(self, address: str) -> None:
         await self._fleet.gone(address)
-        if not self._stopping:
-            self._session.connection.replace(address)
+        if self._cluster is not None and address in self._names and not self._stopping:
+            self._cluster.soon(self._cluster.renew, self._names[address])
+
+    async def _why(self, address: str) -> tuple[LossCause, str]:
+        cause, text = "", ""
+        if self._cluster is not None and not self._stopping:
+            asking = asyncio.run_coroutine_threadsafe(
+                self._cluster.cause(self._names[address]), self._cluster.loop.asyncio_loop
+            )
+            cause, text = await asyncio.wrap_future(asking)
+        return cast("LossCause", cause or "unreachable"), text
+
+    # How many
+
+    def resize(self, workers: int) -> None:
+        """Have so many workers, on a cluster of our own."""
+        if self._cluster is None:
+            raise InvalidSpec(
+                f"this run cannot change its number of workers to {workers}: the Dask cluster is another's. "
+                "Start or end Dask workers there; without workers= the run follows."
+            )
+        if self.settings.adaptive:
+            raise InvalidSpec(f"resize({workers}) cannot be had with adaptive: Dask chooses the number.")
+        self._count = workers
+        self.resize_workers(workers)
+        for _ in range(len(self.workers), workers):
+            self._add()
+        self._cluster.soon(self._cluster.keep, self._cluster.units(workers))
+
+    def _look(self) -> None:
+        """Look for what is lost, and for Dask workers that nobody needs any more."""
+        self._session.look_for_lost()
+        cluster = self._cluster
+        if cluster is None or self._stopping:
+            return
+        surplus = cluster.surplus
+        vacant = self._fleet.vacant() if surplus else []
+        for unit in dict.fromkeys(cluster.unit_of(self._names[address]) for address in vacant):
+            addresses = [a for a, name in self._names.items() if cluster.unit_of(name) == unit]
+            if surplus and set(addresses) <= set(vacant):
+                surplus -= 1
+                for address in addresses:
+                    self._fleet.withdraw(address)
+                cluster.spare(unit)
+        for address in [address for address in self._resting if not self._fleet.in_use(address)]:
+            self._resting.discard(address)
+            cluster.spare(self._names[address])
+
+    def call_for(self, worker: int) -> None:
+        """Have a cluster that adapts bring a worker that is addressed."""
+        self.workers[worker].addressed = True
+
+    def _adapt(self, cluster: OwnCluster, fewest: int, most: int) -> None:
+        from parallactic_backends.dask.adapting import Adapting
+
+        def beside(name: str) -> list[DaskWorker]:
+            return [w for w in self.workers if w.berth is not None and self._names[w.berth.address] == name]
+
+        def addressed() -> int:
+            here = [worker for worker in self.workers if worker.berth is not None]
+            missing = [worker for worker in self.workers if worker.addressed and worker.berth is None]
+            # The places that there are have others.
+            return len(here) + len(missing) if missing else sum(worker.addressed for worker in here)
+
+        def rest(name: str, address: str) -> None:
+            workers = beside(name)
+            if any(worker.addressed for worker in workers):
+                cluster.spared.discard(name)
+                self._fleet.offer_again(address)
+                return
+            for worker in workers:
+                worker.rest()
+            self._run(note(address))
+
+        async def note(address: str) -> None:
+            self._resting.add(address)
+
+        def withdraw(name: str) -> None:
+            (address,) = [address for address, known in self._names.items() if known == name]
+            loop = self._session.client.loop.asyncio_loop
+            loop.call_soon_threadsafe(self._fleet.withdraw, address)
+            self._emit.call(rest, name, address)
+
+        cluster.adapt(
+            Adaptive=Adapting,
+            minimum=cluster.units(fewest),
+            maximum=cluster.units(most),
+            load=self._session.load,
+            addressed=addressed,
+            may_rest=lambda name: not any(worker.addressed for worker in beside(name)),
+            rest=withdraw,
+        )
 
     def launch(self, envelopes: Sequence[Envelope]) -> None:
         """Put tasks into Dask's graph, and send those with a target to their workers."""
         self._session.hand_over([envelope for envelope in envelopes if envelope.worker is None])
         for envelope in envelopes:
             if envelope.worker is not None:
+                self.workers[envelope.worker].addressed |= not envelope.renewed
                 self._send(self.workers[envelope.worker], envelope)
 
     def _send(self, worker: DaskWorker, envelope: Envelope) -> None:

@@ -5,62 +5,43 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from parallactic.backend import RunContext, usable_cores
+from parallactic.backend import RunContext
 from parallactic.errors import BackendUnavailable, InvalidSpec
+from parallactic_backends.dask.connection import Connection
 from parallactic_backends.dask.encryption import REMEDY, is_open
-from parallactic_backends.dask.nursery import Nursery
 from parallactic_backends.dask.settings import DaskSettings
+from parallactic_backends.dask.starting import start_jobs, start_local, start_ssh
 
-__all__ = ["RASCIL_VARIABLE", "Connection", "address_of", "connect"]
+__all__ = ["RASCIL_VARIABLE", "address_of", "connect"]
 
 _log = logging.getLogger(__name__)
 RASCIL_VARIABLE = "RASCIL_DASK_SCHEDULER"
 
 
-@dataclass
-class Connection:
-    """A client of a Dask scheduler, and what must be closed at the end.
-
-    Parameters
-    ----------
-    client
-        The client, of this run alone.
-    cluster
-        The cluster, if it belongs to this run.
-    one_host
-        Whether every process of the cluster is, and will be, on this host.
-    workers
-        How many Dask workers there will be; None if others decide.
-    resources
-        What each Dask worker of a cluster of our own offers besides threads.
-    """
-
-    client: Any
-    cluster: Any = None
-    one_host: bool = False
-    workers: int | None = None
-    resources: Mapping[str, float] = field(default_factory=dict)
-
-    def replace(self, address: str) -> None:
-        """Start another Dask worker in place of one that has died, if the cluster is our own."""
-        if self.cluster is None or self.workers is None:
-            return
-        for name, process in list(self.cluster.workers.items()):
-            if process.address == address:
-                del self.cluster.workers[name]
-                # The cluster finds that one is missing.
-                self.cluster.scale(self.workers)
-
-    def close(self, seconds: float) -> None:
-        """Hang up, and end a cluster of our own."""
-        self.client.close(timeout=seconds)
-        if self.cluster is not None:
-            self.cluster.close(timeout=seconds)
+#: Which kinds of cluster a setting belongs to; those that are not here belong to all.
+_BATCH = ("slurm", "pbs")
+_REMOTE = (*_BATCH, "ssh")
+_OWN = ("local", *_REMOTE)
+_BELONGS = {
+    "local_directory": _OWN,
+    "dashboard": _OWN,
+    "adaptive": _OWN,
+    "resources": _OWN,
+    "interface": _REMOTE,
+    "prologue": _REMOTE,
+    "python": _REMOTE,
+    "hosts": ("ssh",),
+    "ssh_options": ("ssh",),
+} | dict.fromkeys(
+    (
+        "walltime", "memory", "cores", "processes", "queue", "account", "directives", "death_timeout",
+        "shared_directory",
+    ),
+    _BATCH,
+)  # fmt: skip
 
 
 def connect(settings: DaskSettings, context: RunContext) -> Connection:
@@ -74,9 +55,14 @@ def connect(settings: DaskSettings, context: RunContext) -> Connection:
         If it cannot be had.
     """
     address, security = address_of(settings)
+    kind = "others" if address is not None else settings.cluster or "local"
+    _refuse_what_belongs_elsewhere(settings, kind)
+    if kind == "local":
+        return start_local(settings, context)
+    if kind == "ssh":
+        return start_ssh(settings, context)
     if address is None:
-        return _start_local(settings, context)
-    _refuse_for_a_cluster_of_others(settings)
+        return start_jobs(kind, settings, context)
     if context.key and is_open(address):
         _log.warning(
             "connections to the Dask scheduler at %s are not encrypted: who reaches its port can read data "
@@ -127,24 +113,31 @@ def address_of(settings: DaskSettings) -> tuple[str | None, Any]:
         case "scheduler_file":
             return _address_in(value), None
     if isinstance(value, str):
-        if value != "local":
-            raise InvalidSpec(f"cluster={value!r} is not known; there is 'local'.")
+        if value not in _OWN:
+            raise InvalidSpec(f"cluster={value!r} is not known; there are {', '.join(map(repr, _OWN))}.")
         return None, None
     return value.scheduler_address, value.security
 
 
-def _refuse_for_a_cluster_of_others(settings: DaskSettings) -> None:
-    own = {
-        "local_directory": settings.local_directory is not None,
-        "dashboard": isinstance(settings.dashboard, str),
-        "resources": bool(settings.resources),
-    }
-    for name, is_set in own.items():
-        if is_set:
+def _refuse_what_belongs_elsewhere(settings: DaskSettings, kind: str) -> None:
+    for name, kinds in _BELONGS.items():
+        value = getattr(settings, name)
+        is_set = name in settings.model_fields_set and value is not None
+        if not is_set or kind in kinds or (name == "dashboard" and not isinstance(value, str)):
+            continue
+        if kind == "others" and kinds == _OWN:
             raise InvalidSpec(
-                f"{name}={str(getattr(settings, name))!r} is for a cluster that Parallactic starts; give it "
-                "to the commands that started this one."
+                f"{name}={str(value)!r} is for a cluster that Parallactic starts; give it to the commands "
+                "that started this one."
             )
+        here = "a cluster that runs already" if kind == "others" else f"cluster={kind!r}"
+        fits = " or ".join(f"cluster={other!r}" for other in kinds)
+        raise InvalidSpec(f"{name}={str(value)!r} is for {fits}; with {here} it has no meaning.")
+    if settings.adaptive and settings.workers:
+        raise InvalidSpec(
+            f"workers={settings.workers} and adaptive={settings.adaptive} both say how many there are to be; "
+            "give one."
+        )
 
 
 def _address_in(path: Path) -> str:
@@ -156,51 +149,3 @@ def _address_in(path: Path) -> str:
             "Start one with: dask scheduler --scheduler-file FILE"
         ) from error
     return address
-
-
-def _start_local(settings: DaskSettings, context: RunContext) -> Connection:
-    workers = settings.workers or max(1, usable_cores() // settings.threads)
-    folder = context.run_dir / "dask"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    scratch = str(settings.local_directory or folder)
-    dashboard = settings.dashboard if isinstance(settings.dashboard, str) else "127.0.0.1:0"
-    nursery = Nursery(folder)
-    # The nursery imports Dask meanwhile, too.
-    from distributed.security import Security
-
-    from parallactic_backends.dask.joining import new_client
-    from parallactic_backends.dask.local import LocalCluster
-
-    security = Security.temporary() if context.key else Security()
-    common = {"host": "127.0.0.1", "protocol": "tls" if context.key else "tcp"}
-    try:
-        cluster = LocalCluster(
-            nursery,
-            workers,
-            scheduler={
-                **common,
-                "dashboard": bool(settings.dashboard),
-                "dashboard_address": dashboard,
-            },
-            worker={
-                **common,
-                "nthreads": 1,
-                "memory_limit": 0,
-                "resources": settings.resources,
-                "local_directory": scratch,
-                "dashboard": False,
-            },
-            security=security,
-            scratch=scratch,
-        )
-    except RuntimeError as error:
-        # What Dask wraps says it better.
-        raise error.__cause__ if isinstance(error.__cause__, BackendUnavailable) else error from None
-    try:
-        client = new_client(cluster.scheduler_address, context.name, settings.connect_timeout, security)
-    except BaseException:
-        cluster.close()
-        raise
-    return Connection(
-        client, cluster, one_host=settings.shared_memory, workers=workers, resources=settings.resources
-    )

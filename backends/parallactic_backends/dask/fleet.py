@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Coroutine
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from distributed.comm import connect
 
 from parallactic.backend import Emit
-from parallactic.errors import BackendUnavailable
+from parallactic.errors import BackendUnavailable, LossCause
 from parallactic_backends.dask.link import CommLink
 from parallactic_backends.dask.worker import DaskWorker
 from parallactic_backends.relay.hello import Hello, check_versions
@@ -64,6 +64,8 @@ class Fleet:
         Called when a place is free and no worker seeks one; may return a new worker.
     fail
         Called with a sentence when workers can never be had.
+    why
+        Called with the address of a Dask worker whose connection is gone; returns why, if that is known.
     shares_memory
         Whether large objects may go by reference between processes of one host.
     """
@@ -75,6 +77,7 @@ class Fleet:
         emit: Emit,
         grow: Callable[[Berth], None],
         fail: Callable[[str], None],
+        why: Callable[[str], Awaitable[tuple[LossCause, str]]],
         *,
         shares_memory: bool,
     ) -> None:
@@ -83,12 +86,14 @@ class Fleet:
         self._emit = emit
         self._grow = grow
         self._fail = fail
+        self._why = why
         self._shares_memory = shares_memory
         self._loop: asyncio.AbstractEventLoop = client.loop.asyncio_loop
         self._seeking: deque[DaskWorker] = deque()
         self._free: deque[Berth] = deque()
-        self._known: set[str] = set()
+        self._known: dict[str, dict[str, Any]] = {}
         self._departed: set[str] = set()
+        self._withdrawn: set[str] = set()
         self._links: dict[Berth, CommLink] = {}
         self._chores: set[asyncio.Task[None]] = set()
         self._direct = True
@@ -117,7 +122,7 @@ class Fleet:
         """Learn of a Dask worker and its places."""
         if self._closed or event["joined"] in self._known:
             return
-        self._known.add(event["joined"])
+        self._known[event["joined"]] = event
         for slot in range(event["slots"]):
             self._free.append(Berth(event["joined"], slot, event["host"]))
         self._match()
@@ -130,9 +135,46 @@ class Fleet:
             if berth.address == address:
                 link.close()
 
+    def unseek(self, worker: DaskWorker) -> None:
+        """Seek no place for a worker any more; called from any thread."""
+
+        def forget() -> None:
+            if worker in self._seeking:
+                self._seeking.remove(worker)
+
+        self._loop.call_soon_threadsafe(forget)
+
+    def vacant(self) -> list[str]:
+        """Return the Dask workers all of whose places are free, the latest first."""
+        free = Counter(berth.address for berth in self._free)
+        return [
+            address for address, event in reversed(self._known.items()) if free[address] == event["slots"]
+        ]
+
+    def withdraw(self, address: str) -> None:
+        """Offer the places of a Dask worker to nobody any more; it is about to go."""
+        self._withdrawn.add(address)
+        self._free = deque(berth for berth in self._free if berth.address != address)
+
+    def offer_again(self, address: str) -> None:
+        """Let a Dask worker stay that was withdrawn; from any thread."""
+
+        def take_back() -> None:
+            self._withdrawn.discard(address)
+            event = self._known[address]
+            taken = {berth.slot for berth in self._links if berth.address == address}
+            for slot in sorted(set(range(event["slots"])) - taken):
+                self._offer(Berth(address, slot, event["host"]))
+
+        self._loop.call_soon_threadsafe(take_back)
+
+    def in_use(self, address: str) -> bool:
+        """Tell whether a worker of ours is connected with a Dask worker."""
+        return any(berth.address == address for berth in self._links)
+
     async def gone(self, address: str) -> None:
         """Wait until all that came from a Dask worker was taken."""
-        while any(berth.address == address for berth in self._links):
+        while self.in_use(address):
             await asyncio.sleep(0.01)
 
     def _match(self) -> None:
@@ -140,7 +182,10 @@ class Fleet:
             if not self._seeking:
                 self._grow(self._free[0])
                 return
-            worker, berth = self._seeking.popleft(), self._free.popleft()
+            # Somebody waits for those that are addressed.
+            worker = next((worker for worker in self._seeking if worker.addressed), self._seeking[0])
+            self._seeking.remove(worker)
+            berth = self._free.popleft()
             self.keep(self._serve(worker, berth))
 
     def keep(self, work: Coroutine[Any, Any, None]) -> None:
@@ -174,17 +219,18 @@ class Fleet:
                     worker.idle.set()
                 self._emit.call_here(worker.arrived, link, arrivals)
         except LinkLost:
-            pass  # told below, after all that came was taken
+            why = await self._why(berth.address)
         finally:
             link.close()
             del self._links[berth]
-        self._emit.call_here(worker.lost, link)
+        # After all that came was taken.
+        self._emit.call_here(worker.lost, link, *why)
         # Perhaps it was the connection alone that broke.
         self._loop.call_later(_LOOK_SECONDS, self._offer, berth)
 
     def _offer(self, berth: Berth) -> None:
         """Let a place be taken again, unless its Dask worker is known to be gone."""
-        if berth.address not in self._departed:
+        if berth.address not in self._departed and berth.address not in self._withdrawn:
             self._free.append(berth)
             self._match()
 

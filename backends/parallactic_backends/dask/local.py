@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from distributed.deploy.spec import ProcessInterface, SpecCluster
+from distributed.deploy.spec import ProcessInterface
 
 from parallactic_backends.dask.nursery import Nursery
+from parallactic_backends.dask.own import OwnCluster
 
-__all__ = ["LocalCluster"]
+__all__ = ["LocalCluster", "SchedulerProcess", "secret_of"]
 
 _CERTIFICATES = (
     "tls_ca_file",
@@ -27,14 +28,14 @@ class _Process(ProcessInterface):  # type: ignore[misc]
     role: str
 
     def __init__(
-        self, scheduler: str | None = None, name: int = 0, *, nursery: Nursery, options: dict[str, Any]
+        self, scheduler: str | None = None, name: str = "", *, nursery: Nursery, options: dict[str, Any]
     ) -> None:
         super().__init__(scheduler, name)
         self._scheduler_address = scheduler
         self._name = name
         self._nursery = nursery
         self._options = options
-        self._label = f"{self.role}-{name}"
+        self._label = name or self.role
 
     @property
     def options(self) -> dict[str, Any]:
@@ -53,7 +54,9 @@ class _Process(ProcessInterface):  # type: ignore[misc]
         await super().close()
 
 
-class _Scheduler(_Process):
+class SchedulerProcess(_Process):
+    """A scheduler in a process of this host, whose workers may be anywhere."""
+
     role = "scheduler"
 
 
@@ -66,15 +69,20 @@ class _Worker(_Process):
         return self._options | {"scheduler_ip": self._scheduler_address, "name": self._name}
 
 
-class LocalCluster(SpecCluster):  # type: ignore[misc]
-    """A scheduler and workers on this host.
+def secret_of(security: Any) -> dict[str, Any]:
+    """Return what another process needs of the certificates; empty if there are none."""
+    if not security.tls_ca_file:
+        return {}
+    return {name: getattr(security, name) for name in _CERTIFICATES} | {"require_encryption": True}
+
+
+class LocalCluster(OwnCluster):
+    """A scheduler on this host, for workers of this host.
 
     Parameters
     ----------
     nursery
         What starts their processes; it ends with the cluster.
-    workers
-        How many workers.
     scheduler, worker
         Options of ``distributed.Scheduler`` and ``distributed.Worker``.
     security
@@ -85,34 +93,22 @@ class LocalCluster(SpecCluster):  # type: ignore[misc]
     Raises
     ------
     BackendUnavailable
-        If a process does not start; its last words are quoted.
+        If the scheduler does not start; its last words are quoted.
     """
 
     def __init__(
         self,
         nursery: Nursery,
-        workers: int,
         *,
         scheduler: dict[str, Any],
         worker: dict[str, Any],
         security: Any,
         scratch: str,
     ) -> None:
-        self._nursery = nursery
-        certificates = {name: getattr(security, name) for name in _CERTIFICATES}
-        secret = certificates | {"require_encryption": True} if security.tls_ca_file else {}
-        nursery.prepare({"security": secret, "config": {"temporary-directory": scratch}})
-        template = {"cls": _Worker, "options": {"nursery": nursery, "options": worker}}
+        nursery.prepare({"security": secret_of(security), "config": {"temporary-directory": scratch}})
         super().__init__(
-            workers=dict.fromkeys(range(workers), template),
-            scheduler={"cls": _Scheduler, "options": {"nursery": nursery, "options": scheduler}},
-            worker=template,
+            scheduler={"cls": SchedulerProcess, "options": {"nursery": nursery, "options": scheduler}},
+            worker={"cls": _Worker, "options": {"nursery": nursery, "options": worker}},
             security=security,
             silence_logs=False,
         )
-
-    async def _close(self) -> None:
-        try:
-            await super()._close()
-        finally:
-            self._nursery.close()

@@ -71,6 +71,7 @@ class Pilot(WorkerPlugin):  # type: ignore[misc]
                 "threads": worker.state.nthreads,
                 "memory": worker.memory_manager.memory_limit or 0,
                 "resources": dict(worker.state.total_resources),
+                "name": str(worker.name),
             },
         )
 

@@ -20,7 +20,7 @@ from parallactic.errors import BackendUnavailable, WorkerLost
 from parallactic.wire.envelopes import Envelope
 from parallactic.wire.memory import SharedBlock
 from parallactic.wire.payload import Input, Payload
-from parallactic_backends.dask.clusters import Connection
+from parallactic_backends.dask.connection import Connection
 from parallactic_backends.dask.graph import Entry, Graph
 from parallactic_backends.dask.parcel import Part, pack
 from parallactic_backends.dask.pilot import pilot_name, run_task
@@ -258,6 +258,11 @@ class Session:
         else:
             self._emit(Returned(*attempt))
         self._emit.call(self.ended, *attempt)
+
+    def load(self) -> tuple[set[str], int]:
+        """Return the keys of the tasks that no worker has begun, and the number of those that run."""
+        with self._lock:
+            return set(self._unbegun), len(self._keys) - len(self._unbegun)
 
     def look_for_lost(self) -> None:
         """Give up tasks that Dask has dropped, or for which no Dask worker is left that has enough."""

@@ -18,7 +18,7 @@ from parallactic.wire.payload import Payload
 from parallactic.worker.namespace import hostname
 from parallactic.worker.supervisor import MEMORY_LIMIT
 from parallactic_backends.dask.plane import DaskBlock
-from parallactic_backends.relay.link import Link, Order, Report
+from parallactic_backends.relay.link import Link, Order, Report, Way
 from parallactic_backends.relay.worker import FORWARDED, RelayedWorker
 from parallactic_backends.supervised import thread_variables
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from parallactic_backends.dask.fleet import Berth
 
 __all__ = ["DaskWorker"]
+
+_FALSE = json.dumps(False).encode()
 
 
 class DaskWorker(RelayedWorker):
@@ -39,8 +41,8 @@ class DaskWorker(RelayedWorker):
         Threads it may use.
     context, emit
         Those of the run.
-    seek
-        Called when the worker needs a place in the cluster.
+    seek, unseek
+        Called when the worker needs a place in the cluster, and when it needs none any more.
     keep
         Makes a block of a key and its size.
     began
@@ -63,6 +65,7 @@ class DaskWorker(RelayedWorker):
         emit: Emit,
         *,
         seek: Callable[[DaskWorker], None],
+        unseek: Callable[[DaskWorker], None],
         keep: Callable[[str, int], DaskBlock],
         began: Callable[[int, int], None],
         ended: Callable[[int, int, bool], None],
@@ -70,7 +73,7 @@ class DaskWorker(RelayedWorker):
         memory: int,
     ) -> None:
         super().__init__(number, threads, context, emit)
-        self._seek = seek
+        self._seek, self._unseek = seek, unseek
         self._keep = keep
         self._began = began
         self._ended = ended
@@ -78,6 +81,9 @@ class DaskWorker(RelayedWorker):
         self._memory = memory
         self.idle = threading.Event()
         """Set when the agent says that no process of the run is left."""
+
+        self.addressed = False
+        """Whether its namespace may hold something that no setup brings back, or somebody waits for it."""
 
         self.berth: Berth | None = None
         self.bringing: deque[Envelope] = deque()
@@ -97,29 +103,63 @@ class DaskWorker(RelayedWorker):
 
     def moor(self, berth: Berth, link: Link) -> None:
         """Take a place beside a Dask worker into use."""
+        if self.away:
+            link.post(Way.AGENT, Order.LEAVE, _FALSE)
+            return
         self.berth, self.link = berth, link
+        self.addressed = False
         self.start_supervisor()
 
-    def lost(self, link: Link) -> None:
+    def lost(self, link: Link, cause: LossCause, why: str) -> None:
         """Learn that the Dask worker is gone, and the worker with it."""
         if link is not self.link or self.berth is None:
             return
         self.idle.set()
-        text = f"the Dask worker of worker {self.number} on {self.host}, {self.berth.address}, is gone."
+        text = f"the Dask worker of worker {self.number} on {self.host}, {self.berth.address}, is gone"
         self.remove_folders(local=self.berth.is_local)
         self.berth = self.link = None
-        if self.is_up or self.leaving:
-            self.both_ended("unreachable", text, "")
+        if self.away:
+            if self._returns or self.resting:
+                self.resting = False
+                self._come_again()
+        elif self.is_up or self.leaving:
+            self.both_ended(cause, f"{text}: {why}." if why else f"{text}.", "")
         elif not self.stopping:
             # Nobody has heard of it: it begins anew at the next place.
             self.close_lanes()
             self.start()
+
+    def retire(self) -> None:
+        """Let the worker end what it has begun and then go; if it has no place yet, it seeks none."""
+        super().retire()
+        if self.berth is None and not self.away:
+            self.away = True
+            self._unseek(self)
+            text = f"worker {self.number} was not there yet and is not needed."
+            self.emit.call(self.worker_ended, "exit", text, "", (0, 0))
+
+    def rest(self) -> None:
+        """Let the worker go, and seek a place again: there may be another when there is more to do."""
+        self.resting = True
+        self.retire()
+
+    def recall(self) -> None:
+        """Have a worker again in the place of one that leaves, or has left."""
+        if self.away and self.berth is None:
+            self._come_again()
+        elif self.leaving:
+            self._returns = True
+
+    def parted(self) -> None:
+        """Give the place back."""
+        self._order(Order.LEAVE, _FALSE)
 
     def worker_ended(
         self, cause: LossCause, text: str, log_tail: str, started: tuple[int, int] | None
     ) -> None:
         """Report the death of the worker, after all it sent."""
         self.bringing.clear()
+        self.addressed = False
         super().worker_ended(cause, text, log_tail, started)
 
     def admit(self) -> None:
@@ -162,6 +202,6 @@ class DaskWorker(RelayedWorker):
         """Have the processes ended until the time `end`."""
         if self.link is not None:
             self.end_run(end, self.idle)
-            self._order(Order.LEAVE, json.dumps(False).encode())
+            self._order(Order.LEAVE, _FALSE)
         self.close_lanes()
         self.berth = self.link = None

@@ -330,10 +330,12 @@ class Dispatcher(Reactor):
             if task.target is not None and self._is_stranded(task, self.fleet.worker(task.target)):
                 continue
             self._scheduler.queue(task)
+            if task.target is not None and not self.fleet.workers[task.target].up:
+                self._backend.call_for(task.target)
 
     def _is_stranded(self, task: Task, worker: Worker) -> bool:
         """Fail a task that is addressed to an epoch which is gone; return whether it was."""
-        replaced = task.role is Role.CALL and task.epoch != worker.present_epoch and not worker.keeps_state
+        replaced = task.role is Role.CALL and not worker.is_present(task.epoch) and not worker.keeps_state
         if replaced or worker.id >= self.fleet.count:
             self._ledger.fail(task, state_lost(task, worker))
             return True

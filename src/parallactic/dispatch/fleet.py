@@ -141,7 +141,7 @@ class Fleet:
         worker.up, worker.epoch, worker.last_beat = False, event.epoch + 1, None
         self._journal.note("down", worker=worker.id, epoch=event.epoch, cause=event.cause)
         # What was killed on purpose is no news.
-        expected = expected or worker.killing or worker.leaving
+        expected = expected or worker.killing or worker.leaving or event.rested
         _log.log(logging.INFO if expected else logging.WARNING, "%s", event.message)
         numbers = [(task.id, task.attempt) for task in inflight]
         started = numbers[0] if event.started is None and numbers else event.started
@@ -153,9 +153,11 @@ class Fleet:
                 # The next epoch gets its own.
                 worker.lane.remove(task)
                 self._ledger.tasks.pop(task.id, None)
+        if not event.rested:
+            worker.base = worker.epoch
         if worker.leaving:
             self._part_with(worker)
-        elif not worker.keeps_state:
+        elif not worker.keeps_state and not event.rested:
             self._strand(worker)
         return inflight[:begun]
 

@@ -113,7 +113,9 @@ class Task:
             worker,
             self.spec,
             awaited,
+            self.role in _RENEWED,
         )
 
 
 _EMPTY = Input(Payload(b""))
+_RENEWED = (Role.SETUP_EVERYWHERE, Role.REPLAY, Role.INITIALIZER)

@@ -20,13 +20,16 @@ class Worker:
     """
 
     __slots__ = (
-        "cores", "done", "epoch", "gone", "host", "id", "inflight", "joined_after", "killing", "lane",
+        "base", "cores", "done", "epoch", "gone", "host", "id", "inflight", "joined_after", "killing", "lane",
         "last_beat", "leaving", "log", "pid", "responsive", "setups", "up",
     )  # fmt: skip
 
     def __init__(self, number: int) -> None:
         self.id = number
         self.epoch = 0
+        self.base = 0
+        """The first epoch whose state is that of the present one."""
+
         self.up = False
         self.responsive = True
         self.killing = False
@@ -56,6 +59,10 @@ class Worker:
         """The epoch to which new tasks are addressed: that of the next one, if this one leaves."""
         return self.epoch + self.leaving
 
+    def is_present(self, epoch: int) -> bool:
+        """Tell whether what was addressed to an epoch finds the state that it had."""
+        return epoch == self.present_epoch or (not self.leaving and self.base <= epoch)
+
     @property
     def keeps_state(self) -> bool:
         """Whether a new epoch is brought to the state of the old one by replaying setups."""
@@ -64,7 +71,8 @@ class Worker:
     def state(self) -> WorkerState:
         """Return its state in a word."""
         if not self.up:
-            return "lost" if self.epoch and self.joined_after is None else "starting"
+            lost = self.epoch > 0 and self.base == self.epoch and self.joined_after is None
+            return "lost" if lost else "starting"
         if self.leaving:
             return "leaving"
         if not self.responsive:

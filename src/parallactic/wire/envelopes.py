@@ -47,6 +47,8 @@ class Envelope:
         What was asked for it.
     awaited
         Which of the inputs are empty so far: the engine puts results in their places.
+    renewed
+        Whether whoever comes in the place of the worker runs it too, without being asked.
     """
 
     task: int
@@ -59,6 +61,7 @@ class Envelope:
     worker: int | None = None
     spec: TaskSpec = DEFAULT
     awaited: tuple[Awaited, ...] = ()
+    renewed: bool = False
 
 
 @dataclass(slots=True)
