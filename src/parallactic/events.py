@@ -21,6 +21,7 @@ __all__ = [
     "Returned",
     "Skipped",
     "Spared",
+    "Stalled",
     "Started",
     "WorkerDown",
     "WorkerUp",
@@ -77,6 +78,14 @@ class Skipped:
 @dataclass(frozen=True, slots=True)
 class Returned:
     """The engine gives back an attempt that no worker has begun, and will not begin it."""
+
+    task: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """An attempt in the engine's queue waits for a worker that is silent: it will not begin soon."""
 
     task: int
     attempt: int
@@ -149,6 +158,7 @@ Event = (
     | Finished
     | Skipped
     | Returned
+    | Stalled
     | Lost
     | WorkerDown
     | Spared

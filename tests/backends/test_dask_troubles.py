@@ -181,6 +181,29 @@ def test_a_dask_worker_that_stands_still_is_used_when_it_goes_on(
         assert [ex.submit(pow, 2, n).result(PATIENCE) for n in range(20)] == [2**n for n in range(20)]
 
 
+def doze(number: int) -> int:
+    time.sleep(0.02)
+    return number
+
+
+def test_a_dask_worker_that_falls_silent_holds_up_nothing_but_what_it_has(by_hand: ByHand) -> None:
+    for _ in range(2):
+        by_hand.worker()
+    until(lambda: len(by_hand.workers()) == 2, "both have registered")
+    with opened(by_hand) as ex:
+        until(lambda: up(ex) == 2, "both are up")
+        assert [ex.submit(doze, n).result(PATIENCE) for n in range(5)] == list(range(5))
+        first = [ex.submit(doze, n) for n in range(200)]
+        until(lambda: first[5].done(), "they are under way")
+        os.kill(by_hand.processes[-1].pid, signal.SIGSTOP)
+        second = [ex.submit(doze, n) for n in range(200)]
+        # What Dask had given to it already, and at most one that it had begun.
+        until(lambda: sum(future.done() for future in second) >= 150, "the other works on")
+        os.kill(by_hand.processes[-1].pid, signal.SIGCONT)
+        assert [future.result(PATIENCE) for future in first + second] == [*range(200), *range(200)]
+        until(lambda: up(ex) == 2, "both are used again")
+
+
 def test_a_cluster_that_stands_still_is_an_error(by_hand: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presence, "_ANSWER_SECONDS", 1.0)
     stopped, log = start(by_hand)

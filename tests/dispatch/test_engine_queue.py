@@ -125,6 +125,20 @@ def test_resources_are_taken_and_given_back() -> None:
     assert house.fill() == [2]
 
 
+def test_what_waits_for_a_silent_worker_or_a_resource_does_not_count() -> None:
+    house = House()
+    tasks = [house.task(number) for number in range(1, 6)]
+    assert house.fill(*tasks) == [1, 2]
+    house.engine.stalled(2, 2)
+    assert house.fill() == [], "another attempt is not in the queue"
+    house.engine.stalled(2, 1)
+    assert house.fill() == [3]
+    scarce = [house.task(number, gpus=1) for number in range(6, 9)]
+    house.ready.extendleft(reversed(scarce))
+    assert house.fill() == [6, 7, 8], "they wait in the engine, where what they need is"
+    assert house.engine.give_back(6, 1) is scarce[0]
+
+
 def test_followers_do_not_count_as_work_in_stock() -> None:
     house = House()
     first = house.task(1)

@@ -202,6 +202,8 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
                 )
             self._fleet.left(event["left"])
             self._fleet.keep(self._after(event["left"]))
+        elif "stuck" in event:
+            self._session.stuck(event["stuck"])
         elif "trouble" in event:
             _log.warning("%s", event["trouble"])
 
@@ -237,8 +239,9 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
         self._cluster.soon(self._cluster.keep, self._cluster.units(workers))
 
     def _look(self) -> None:
-        """Look for what is lost, and for Dask workers that nobody needs any more."""
+        """Look for what is lost or silent, and for Dask workers that nobody needs any more."""
         self._session.look_for_lost()
+        self._fleet.keep(self._session.set_silent(self._fleet.silent()))
         cluster = self._cluster
         if cluster is None or self._stopping:
             return

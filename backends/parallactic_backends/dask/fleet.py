@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ _CONNECT_SECONDS = 3.0
 _GREET_SECONDS = 20.0
 _PART_SECONDS = 1.0
 _LOOK_SECONDS = 0.5
+_SILENT_SECONDS = 2.0
+"""Heartbeats come four times a second."""
 
 
 @dataclass(eq=False)
@@ -96,6 +99,7 @@ class Fleet:
         self._withdrawn: set[str] = set()
         self._links: dict[Berth, CommLink] = {}
         self._chores: set[asyncio.Task[None]] = set()
+        self._looked = time.monotonic()
         self._direct = True
         self._closed = False
 
@@ -109,6 +113,16 @@ class Fleet:
             look()
         if not self._closed:
             self._fail(f"the Dask scheduler at {self._client.scheduler.address} is gone.")
+
+    def silent(self) -> set[str]:
+        """Return the Dask workers from which nothing has come for a while, though connected."""
+        now = time.monotonic()
+        late, self._looked = now - self._looked > _SILENT_SECONDS, now
+        if late:
+            # This process itself stood still: what was sent may not have been read yet.
+            return set()
+        heard = {berth.address for berth, link in self._links.items() if now - link.heard < _SILENT_SECONDS}
+        return {berth.address for berth in self._links} - heard
 
     def seek(self, worker: DaskWorker) -> None:
         """Find a place for a worker, as soon as there is one; called from any thread."""

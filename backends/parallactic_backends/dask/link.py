@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -46,6 +47,9 @@ class CommLink:
     def __init__(self, comm: Any, loop: asyncio.AbstractEventLoop) -> None:
         self.shares_memory = False
         self.lost = False
+        self.heard = time.monotonic()
+        """When the other end said something last."""
+
         self._comm = comm
         # Large parts are sent as they are: nothing here is worth another thread, nor the measuring for it.
         comm.allow_offload = False
@@ -156,6 +160,7 @@ class CommLink:
         except OSError as error:
             self.close()
             raise LinkLost(f"the other end hung up: {error}.") from error
+        self.heard = time.monotonic()
         bodies = iter(message["bodies"])
         arrivals, taken = [], 0
         for way, kind, control, inline, names, blocks in message["entries"]:

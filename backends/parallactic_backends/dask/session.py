@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 from dask.task_spec import Task, TaskRef
 from distributed import Future
 
-from parallactic.backend import Broken, Emit, Lost, Returned
+from parallactic.backend import Broken, Emit, Lost, Returned, Stalled
 from parallactic.errors import BackendUnavailable, WorkerLost
 from parallactic.wire.envelopes import Envelope
 from parallactic.wire.memory import SharedBlock
@@ -62,6 +63,7 @@ class Session:
         self._graph = Graph(self.client)
         self._unbegun: dict[str, tuple[int, int]] = {}
         self._choosy: dict[str, Choosy] = {}
+        self._silent: set[str] = set()
         self._moving: dict[tuple[int, int], asyncio.Event] = {}
         self._keys: dict[tuple[int, int], str] = {}
         self._scattered: weakref.WeakKeyDictionary[SharedBlock, asyncio.Task[Any]] = (
@@ -94,7 +96,7 @@ class Session:
             )
         for address in silent:
             _log.warning("the Dask worker %s does not answer; it is used when it does", address)
-            self.client.log_event(self.name, {"status": "paused", "at": address})
+            self.client.log_event(self.name, {"silent": True, "at": address})
 
     def listen(self, emit: Emit, heard: Callable[[dict[str, Any]], None]) -> None:
         """Begin to report events: to `emit` those of tasks, to `heard` those of Dask workers."""
@@ -263,6 +265,21 @@ class Session:
         """Return the keys of the tasks that no worker has begun, and the number of those that run."""
         with self._lock:
             return set(self._unbegun), len(self._keys) - len(self._unbegun)
+
+    async def set_silent(self, addresses: set[str]) -> None:
+        """Have Dask give nothing to Dask workers that have fallen silent."""
+        before, self._silent = self._silent, addresses
+        with contextlib.suppress(OSError):  # a scheduler that is gone gives nothing to anybody
+            # Again and again: what was on its way is told as well.
+            for address in addresses | before:
+                silent = {"silent": address in addresses, "at": address}
+                await self.client.log_event(self.name, silent)
+
+    def stuck(self, keys: Sequence[str]) -> None:
+        """Learn which tasks wait at a silent Dask worker. They may begin when it goes on, so stay there."""
+        for key in keys:
+            if (attempt := self._unbegun.get(key)) is not None:
+                self._emit(Stalled(*attempt))
 
     def look_for_lost(self) -> None:
         """Give up tasks that Dask has dropped, or for which no Dask worker is left that has enough."""

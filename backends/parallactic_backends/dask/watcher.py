@@ -39,6 +39,7 @@ class Watcher(SchedulerPlugin):  # type: ignore[misc]
         """Begin to watch."""
         self._scheduler = scheduler
         self._paused: set[str] = set()
+        self._silent: dict[str, str] = {}
         self._handlers = {
             self.name: self.pass_on,
             f"{self.name}-leave": self.leave,
@@ -47,6 +48,8 @@ class Watcher(SchedulerPlugin):  # type: ignore[misc]
 
     async def leave(self) -> None:
         """Leave the scheduler as it was: the client goes."""
+        for address in list(self._silent):
+            self._set_silent(address, silent=False)
         for address in list(self._paused):
             self._set_status(address, "running")
         for handler in self._handlers:
@@ -79,8 +82,10 @@ class Watcher(SchedulerPlugin):  # type: ignore[misc]
 
     def log_event(self, topic: str, msg: Any) -> None:
         """Give no task to a Dask worker beside which no worker is free, until one is."""
-        if topic == self.name and "joined" in msg and msg["joined"] in self._paused:
-            self._set_status(msg["joined"], "running")
+        if topic == self.name and "joined" in msg:
+            self._set_silent(msg["joined"], silent=False)
+        elif topic == self.name and "silent" in msg:
+            self._set_silent(msg["at"], silent=msg["silent"])
         elif topic == self.name and "status" in msg:
             self._set_status(msg["at"], msg["status"])
         elif topic == self.name and "waiting" in msg:
@@ -101,11 +106,31 @@ class Watcher(SchedulerPlugin):  # type: ignore[misc]
             if task.processing_on is victim and not task.resource_restrictions:
                 stealing.move_task_request(task, victim, thief)
 
+    def _set_silent(self, address: str, *, silent: bool) -> None:
+        """Give no task to a Dask worker that the client does not hear, and tell which wait there already."""
+        worker = self._scheduler.workers.get(address)
+        if worker is None:
+            self._silent.pop(address, None)
+        elif silent:
+            self._silent.setdefault(address, worker.status.name)
+            self._change(address, "paused")
+            stuck = [task.key for task in worker.processing if self._is_ours(task.key)]
+            self._scheduler.log_event(self.name, {"stuck": stuck, "at": address})
+        elif address in self._silent:
+            before = self._silent.pop(address)
+            self._change(address, "paused" if address in self._paused else before)
+
     def _set_status(self, address: str, status: str) -> None:
         if status == "paused":
             self._paused.add(address)
         else:
             self._paused.discard(address)
+        if address in self._silent:
+            self._silent[address] = status
+        else:
+            self._change(address, status)
+
+    def _change(self, address: str, status: str) -> None:
         stimulus = f"{self.name}-{status}-{time.time()}"
         self._scheduler.handle_worker_status_change(status, address, stimulus)
 

@@ -23,7 +23,7 @@ _MOST_AHEAD = 32
 """Tasks that are handed over ahead of need, for each worker, however short they are."""
 
 _MOST_ASIDE = 2000
-"""Tasks in the engine's queue that wait for others in it, or for a resource."""
+"""Tasks in the engine's queue that wait for others in it, for a resource, or for a silent worker."""
 
 _MOST_WITHDRAWN = 1000
 """Withdrawn tasks that are remembered, should a worker have begun them at that moment."""
@@ -136,6 +136,11 @@ class EngineQueue:
             self._resources.take(task, _UNIT)
             worker.inflight.appendleft(task)
         return task
+
+    def stalled(self, number: int, attempt: int) -> None:
+        """Learn that an attempt will not begin soon: it is no work in stock for the workers that can work."""
+        if self.holds(number, attempt):
+            self._aside.add(number)
 
     def give_back(self, number: int, attempt: int) -> Task | None:
         """Take back an attempt that has not begun, and will not; None if it is not known."""
