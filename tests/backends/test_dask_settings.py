@@ -11,8 +11,11 @@ import pytest
 from dask_clusters import PATIENCE, announce_and_wait, host_of, until, up
 
 import parallactic as plx
+from parallactic.config import read_configuration
 from parallactic.errors import BackendUnavailable, InvalidSpec, WorkerLost
 from parallactic.testing.engine import selected_backends
+from parallactic_backends.dask.diagnose import diagnose
+from parallactic_backends.dask.settings import DaskSettings
 
 if "dask" not in selected_backends():
     pytest.skip("dask is not in the matrix of this run; see BACKENDS of make test", allow_module_level=True)
@@ -47,10 +50,25 @@ def test_what_does_not_belong_together_is_told(settings: dict[str, object], part
     assert set(psutil.Process().children()) <= before
 
 
+def test_variables_of_the_environment_hold_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between commas, or a line each."""
+    monkeypatch.setenv("PARALLACTIC_DASK__HOSTS", "node1, node2")
+    monkeypatch.setenv("PARALLACTIC_DASK__ADAPTIVE", "1,20")
+    monkeypatch.setenv("PARALLACTIC_DASK__PROLOGUE", "module load python\nulimit -c 0")
+    values = read_configuration(None).settings_for("dask")[0]
+    settings = DaskSettings.model_validate(values)
+    assert settings.hosts == ["node1", "node2"]
+    assert settings.adaptive == (1, 20)
+    assert settings.prologue == ["module load python", "ulimit -c 0"]
+
+
 def test_a_batch_system_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BackendUnavailable, match="qsub and qselect and qdel not found"):
         plx.Executor("dask", cluster="pbs", **JOB)
+    checks = {check.name: check for check in diagnose(DaskSettings(cluster="pbs"))}
+    assert checks["batch system"].state == "failure"
+    assert "PBS jobs can be submitted" in checks["batch system"].advice
 
 
 # PBS itself cannot be had here. These stand in for its commands: a job is a process group of this host.

@@ -96,6 +96,8 @@ def _failed(name: str, error: Exception) -> Check:
 def _own_cluster(settings: Any, installed: Mapping[str, str]) -> Iterator[Check]:
     kind = settings.cluster or "local"
     yield Check("scheduler", "ok", f"none is named: a cluster of the kind {kind!r} is started")
+    if kind in ("slurm", "pbs"):
+        yield _batch_system(kind, installed)
     if find_spec("cryptography") is None:
         found = "certificates cannot be made: cryptography is not installed"
         yield Check("encryption", "failure", found, f"{_INSTALL}, or insecure=True.", fatal=True)
@@ -104,6 +106,18 @@ def _own_cluster(settings: Any, installed: Mapping[str, str]) -> Iterator[Check]
     yield _local_directory(settings.local_directory)
     if not installed["bokeh"]:
         yield Check("dashboard", "warning", "bokeh is not installed: there is none", f"{_INSTALL}.")
+
+
+def _batch_system(kind: str, installed: Mapping[str, str]) -> Check:
+    if not installed["dask-jobqueue"]:
+        return Check("batch system", "failure", "dask-jobqueue is not installed", f"{_INSTALL}.", fatal=True)
+    from parallactic_backends.dask.jobs import JOB_CLUSTERS
+
+    cluster = JOB_CLUSTERS[kind]
+    found, _, advice = cluster.missing().partition(": ")
+    if found:
+        return Check("batch system", "failure", found, advice, fatal=True)
+    return Check("batch system", "ok", f"{', '.join(cluster.commands)} of {cluster.system} are there")
 
 
 def _local_directory(folder: Path | None) -> Check:

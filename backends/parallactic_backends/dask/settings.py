@@ -103,6 +103,17 @@ class DaskSettings(Settings):
     )
     python: str | None = Field(default=None, description="Python there; by default this one.")
 
+    @field_validator("hosts", "adaptive", mode="before")
+    @classmethod
+    def _between_commas(cls, value: Any) -> Any:
+        # So that a variable of the environment can hold it.
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("prologue", "directives", mode="before")
+    @classmethod
+    def _lines(cls, value: Any) -> Any:
+        return value.splitlines() if isinstance(value, str) else value
+
     @field_validator("adaptive")
     @classmethod
     def _in_order(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
