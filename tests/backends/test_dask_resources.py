@@ -13,6 +13,7 @@ from dask_by_hand import ByHand, until
 import parallactic as plx
 from parallactic.errors import InvalidSpec, WorkerLost
 from parallactic.testing.engine import selected_backends
+from slurm_lab import SlurmLab
 
 if "dask" not in selected_backends():
     pytest.skip("dask is not in the matrix of this run; see BACKENDS of make test", allow_module_level=True)
@@ -226,11 +227,11 @@ def test_what_no_host_has_though_all_together_have() -> None:
     supply.joined("tcp://10.0.0.1:5000", 4, 16 * GB, {})
     supply.joined("tcp://10.0.0.1:5001", 4, 16 * GB, {})
     supply.joined("tcp://10.0.0.2:5000", 4, 16 * GB, {})
-    supply.refuse(DEFAULT.updated(cores=8, memory="16GB"))
+    supply.refuse(DEFAULT.updated(cores=8, memory="32GB"))
     with pytest.raises(InvalidSpec, match="cores=9, but no host of the Dask cluster has more than 8"):
         supply.refuse(DEFAULT.updated(cores=9))
-    with pytest.raises(InvalidSpec, match=r"17\.0 GB of memory, but no Dask worker has more than 16\.0 GB"):
-        supply.refuse(DEFAULT.updated(memory="17GB"))
+    with pytest.raises(InvalidSpec, match=r"33\.0 GB of memory, but no host .* has more than 32\.0 GB"):
+        supply.refuse(DEFAULT.updated(memory="33GB"))
     assert supply.wishes(DEFAULT.updated(cores=8, memory="16GB")) == {}
     assert supply.places(2) == 6
     supply.left("tcp://10.0.0.1:5001")
@@ -243,7 +244,24 @@ def test_workers_of_our_own_that_are_still_to_come_count() -> None:
     wishes = supply.wishes(DEFAULT.updated(cores=16, memory="64GB"))
     assert wishes == {"CORES": 16, "MEMORY": 64e9}
     assert supply.has(wishes)
+    assert (supply.cores, supply.memory) == (16, 64 * GB), "of one at least"
     supply.refuse(DEFAULT.updated(cores=16, memory="64GB"))
     with pytest.raises(InvalidSpec, match=r"CORES=17.*CORES=16"):
         supply.refuse(DEFAULT.updated(cores=17))
     assert supply.wishes(DEFAULT.updated(retries=2, timeout=5)) == {}
+
+
+def test_a_batch_job_offers_its_cores_and_memory(slurm_lab: SlurmLab, tmp_path: Path) -> None:
+    """Also before it has begun; and what the settings add."""
+    job = {"cluster": "slurm", "cores": 2, "memory": "500MB", "walltime": "10min"}
+    with plx.Executor("dask", **job, shared_directory=tmp_path, resources={"GPU": 1}) as ex:
+        view = ex.options(cores=2, memory="500MB", gpus=1)
+        for more, asked in (
+            ({"cores": 3}, "cores=3"),
+            ({"memory": "600MB"}, r"0\.6 GB"),
+            ({"gpus": 2}, "GPU=2"),
+        ):
+            with pytest.raises(InvalidSpec, match=asked):
+                ex.options(**more)
+        assert view.submit(pow, 2, 5).result(PATIENCE) == 32
+        assert len(slurm_lab.jobs()) == 1

@@ -114,7 +114,7 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
     def total_cores(self) -> int:
         """Threads of all workers together, and at least the cores of this host."""
         threads: int = self.settings.threads
-        return max(self.max_workers * threads, usable_cores())
+        return max(self.max_workers * threads, self._supply.cores, usable_cores())
 
     @property
     def total_memory(self) -> int:

@@ -99,6 +99,7 @@ class Fleet:
         self._withdrawn: set[str] = set()
         self._links: dict[Berth, CommLink] = {}
         self._chores: set[asyncio.Task[None]] = set()
+        self._dialling: set[asyncio.Task[Any]] = set()
         self._looked = time.monotonic()
         self._direct = True
         self._closed = False
@@ -271,7 +272,7 @@ class Fleet:
         options = self._client.connection_args
         if self._direct:
             try:
-                comm = await _connect(berth.address, options)
+                comm = await self._dial(berth.address, options)
                 await comm.write({"op": self._name, "slot": berth.slot, "reply": False})
                 return comm
             except OSError as error:
@@ -286,9 +287,24 @@ class Fleet:
                 self._direct = False
                 # Nor can it fetch results there.
                 self._client.direct_to_workers = False
-        comm = await _connect(self._client.scheduler.address, options)
+        comm = await self._dial(self._client.scheduler.address, options)
         await comm.write({"op": self._name, "worker": berth.address, "slot": berth.slot, "reply": False})
         return comm
+
+    async def _dial(self, address: str, options: dict[str, Any]) -> Any:
+        """Connect within a limit: Dask has none for one that takes the connection and says nothing."""
+        dialling = self._loop.create_task(connect(address, timeout=_CONNECT_SECONDS, **options))
+        self._dialling.add(dialling)
+        dialling.add_done_callback(self._dialling.discard)
+        try:
+            return await asyncio.wait_for(asyncio.shield(dialling), _CONNECT_SECONDS)
+        except TimeoutError:
+            dialling.cancel()
+            raise
+        except asyncio.CancelledError:
+            # Cancelled in its midst it would leave a socket.
+            dialling.add_done_callback(_hang_up)
+            raise
 
     async def _scheduler_knows(self, address: str) -> bool:
         identity = await self._client.scheduler.identity()
@@ -301,13 +317,13 @@ class Fleet:
             link.close()
         for chore in list(self._chores):
             chore.cancel()
-        if self._chores:
-            await asyncio.wait(list(self._chores), timeout=_PART_SECONDS)
+        if rest := [*self._chores, *self._dialling]:
+            await asyncio.wait(rest, timeout=_PART_SECONDS)
 
 
-async def _connect(address: str, options: dict[str, Any]) -> Any:
-    """Connect; Dask by itself waits without a limit for one that takes the connection and says nothing."""
-    return await asyncio.wait_for(connect(address, timeout=_CONNECT_SECONDS, **options), _CONNECT_SECONDS)
+def _hang_up(dialling: asyncio.Task[Any]) -> None:
+    if not dialling.cancelled() and dialling.exception() is None:
+        dialling.result().abort()
 
 
 def _says_idle(arrival: Arrival) -> bool:

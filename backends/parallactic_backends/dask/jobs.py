@@ -28,7 +28,16 @@ from parallactic.worker.supervisor import tail
 from parallactic_backends.dask.own import OwnCluster
 from parallactic_backends.dask.settings import DaskSettings
 
-__all__ = ["JOB_CLUSTERS", "JobCluster", "PbsJobs", "SlurmJobs", "clock", "job_options", "new_job_name"]
+__all__ = [
+    "JOB_CLUSTERS",
+    "JobCluster",
+    "PbsJobs",
+    "SlurmJobs",
+    "clock",
+    "job_offers",
+    "job_options",
+    "new_job_name",
+]
 
 _log = logging.getLogger(__name__)
 _ASK_SECONDS = 10.0
@@ -263,13 +272,16 @@ def new_job_name() -> str:
     return f"plx-{uuid.uuid4().hex[:8]}"
 
 
+def job_offers(settings: DaskSettings, cores: int, processes: int) -> dict[str, float]:
+    """Return the resources of each Dask worker of a job: its share, and what the settings add."""
+    share = {"CORES": float(cores // processes), "MEMORY": float((settings.memory or 0) // processes)}
+    return share | settings.resources
+
+
 def job_options(settings: DaskSettings, cores: int, processes: int, logs: Path) -> dict[str, Any]:
     """Return what dask-jobqueue's clusters are told about each job."""
     assert settings.walltime is not None
-    words = ["--no-dashboard"]
-    if settings.resources:
-        offers = " ".join(f"{name}={amount:g}" for name, amount in settings.resources.items())
-        words += ["--resources", shlex.quote(offers)]
+    offers = " ".join(f"{name}={amount:g}" for name, amount in job_offers(settings, cores, processes).items())
     return {
         "cores": cores,
         "processes": processes,
@@ -285,6 +297,6 @@ def job_options(settings: DaskSettings, cores: int, processes: int, logs: Path) 
         # With a nanny several Dask workers share a job; without, the job ends with its only one.
         "nanny": processes > 1,
         "death_timeout": math.ceil(settings.death_timeout),
-        "worker_extra_args": words,
+        "worker_extra_args": ["--no-dashboard", "--resources", shlex.quote(offers)],
         "log_directory": str(logs),
     }

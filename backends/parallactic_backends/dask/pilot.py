@@ -11,9 +11,11 @@ import contextlib
 import time
 from typing import Any
 
+import psutil
 from distributed import Reschedule, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
+from parallactic.backend import usable_cores
 from parallactic.worker.namespace import hostname
 from parallactic_backends.dask.agent import DaskAgent, WorkerGone
 from parallactic_backends.dask.link import CommLink
@@ -69,7 +71,7 @@ class Pilot(WorkerPlugin):  # type: ignore[misc]
                 "slots": max(1, worker.state.nthreads // self._threads),
                 "host": hostname(),
                 "threads": worker.state.nthreads,
-                "memory": worker.memory_manager.memory_limit or 0,
+                "memory": worker.memory_manager.memory_limit or _share_of_host(worker.state.nthreads),
                 "resources": dict(worker.state.total_resources),
                 "name": str(worker.name),
             },
@@ -159,6 +161,11 @@ class Pilot(WorkerPlugin):  # type: ignore[misc]
         self._changed.set()
         if self._blocked and any(agent.free for agent in self._agents.values()):
             self._block(False)
+
+
+def _share_of_host(threads: int) -> int:
+    """Return the memory of this host that falls to so many of its cores."""
+    return int(psutil.virtual_memory().total * min(1.0, threads / usable_cores()))
 
 
 def pilot_name(run: str) -> str:

@@ -105,7 +105,7 @@ def start_jobs(kind: str, settings: DaskSettings, context: RunContext) -> Connec
     if settings.adaptive and processes > 1:
         raise InvalidSpec("adaptive needs jobs of one Dask worker each; leave processes out, cores stay.")
     _require("dask_jobqueue")
-    from parallactic_backends.dask.jobs import JOB_CLUSTERS, job_options, new_job_name
+    from parallactic_backends.dask.jobs import JOB_CLUSTERS, job_offers, job_options, new_job_name
 
     kind_of_cluster = JOB_CLUSTERS[kind]
     if missing := kind_of_cluster.missing():
@@ -132,7 +132,9 @@ def start_jobs(kind: str, settings: DaskSettings, context: RunContext) -> Connec
         cluster.job_name_of_run, cluster.logs = job_name, shared / "logs"
         cluster.guard()
         places = processes * max(1, cores // processes // settings.threads)
-        return _begin(cluster, places, places, settings, context, clean=clean)
+        begun = _begin(cluster, places, places, settings, context, clean=clean)
+        begun.resources = job_offers(settings, cores, processes)
+        return begun
     except BaseException:
         clean()
         raise

@@ -88,7 +88,13 @@ class Supply:
     def memory(self) -> int:
         """Bytes that all tasks may use together; 0 if a Dask worker does not tell."""
         each = [int(offer.resources.get("MEMORY", offer.memory)) for offer in self._all()]
-        return sum(each) if all(each) else 0
+        # That of one which is still to come counts already: Dask has a task wait for it.
+        return max(sum(each), int(self._own.get("MEMORY", 0))) if all(each) else 0
+
+    @property
+    def cores(self) -> int:
+        """Threads of all Dask workers; at least those of one that is still to come."""
+        return max(sum(offer.threads for offer in self._all()), int(self._own.get("CORES", 0)))
 
     def _wishes(self, spec: TaskSpec, offers: list[Offer]) -> dict[str, float]:
         wishes = {}
@@ -142,19 +148,20 @@ class Supply:
     def _refuse_size(self, spec: TaskSpec, wishes: Mapping[str, float], offers: list[Offer]) -> None:
         """Refuse what no host has, where Dask does not count it."""
         threads: dict[str, int] = defaultdict(int)
+        memory: dict[str, int] = defaultdict(int)
         for offer in offers:
             threads[offer.host] += offer.threads
+            memory[offer.host] += offer.memory
         if spec.cores and "CORES" not in wishes and len(threads) > 1 and spec.cores > max(threads.values()):
             raise InvalidSpec(
                 f"a task asks for cores={spec.cores}, but no host of the Dask cluster has more than "
                 f"{max(threads.values())} threads of Dask workers; ask for fewer."
             )
-        memory = [offer.memory for offer in offers]
-        known = "MEMORY" not in wishes and len(threads) > 1 and all(memory)
-        if spec.memory and known and spec.memory > max(memory):
+        known = "MEMORY" not in wishes and len(threads) > 1 and all(offer.memory for offer in offers)
+        if spec.memory and known and spec.memory > max(memory.values()):
             raise InvalidSpec(
-                f"a task asks for {spec.memory / 1e9:.1f} GB of memory, but no Dask worker has more than "
-                f"{max(memory) / 1e9:.1f} GB; ask for less."
+                f"a task asks for {spec.memory / 1e9:.1f} GB of memory, but no host of the Dask cluster has "
+                f"more than {max(memory.values()) / 1e9:.1f} GB for its Dask workers; ask for less."
             )
 
 
