@@ -15,11 +15,15 @@ import pytest
 from dask_clusters import PATIENCE, announce_and_wait, host_of, killed_client, until, up
 
 import parallactic as plx
+from parallactic.backend import Check
 from parallactic.errors import BackendUnavailable, WorkerLost
 from parallactic.testing.engine import selected_backends
 
 if "dask" not in selected_backends():
     pytest.skip("dask is not in the matrix of this run; see BACKENDS of make test", allow_module_level=True)
+
+from parallactic_backends.dask import DaskSettings
+from parallactic_backends.dask.diagnose import diagnose
 
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
@@ -144,3 +148,20 @@ def test_what_does_not_work_is_told(hosts: dict[str, object], tmp_path: Path) ->
         plx.Executor("dask", **(hosts | {"hosts": ["no-such-host.invalid"]}))
     with pytest.raises(BackendUnavailable, match="no Dask worker could be started on"):
         plx.Executor("dask", **(hosts | {"hosts": ["127.0.0.1"], "python": "/no/such/python"}))
+
+
+def test_the_doctor_looks_at_the_hosts(hosts: dict[str, object]) -> None:
+    def look(**more: object) -> dict[str, Check]:
+        return {check.name: check for check in diagnose(DaskSettings(**{**hosts, **more}))}
+
+    found = look()["ssh"]
+    assert (found.state, found.found) == ("ok", "127.0.0.1, localhost answer, with the same versions as here")
+    found = look(hosts=["127.0.0.1", "nowhere.invalid"])["ssh"]
+    assert (found.state, found.fatal) == ("failure", False)
+    assert found.found.startswith("nowhere.invalid: ")
+    assert found.advice.startswith("ssh nowhere.invalid true must work without a password")
+    found = look(python="/nowhere/python")["ssh"]
+    assert (found.state, found.fatal) == ("failure", True)
+    assert "/nowhere/python" in found.found
+    found = look(prologue=["export PYTHONPATH=/nowhere", "echo of a module that says something"])["ssh"]
+    assert found.state == "ok", "what a prologue prints is no answer"

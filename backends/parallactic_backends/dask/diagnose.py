@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from parallactic.backend import Check
 from parallactic.errors import ParallacticError
+from parallactic_backends.dask.diagnose_hosts import look_at_hosts
 from parallactic_backends.dask.encryption import REMEDY, is_encrypted, is_open
 
 __all__ = ["diagnose"]
@@ -98,6 +99,8 @@ def _own_cluster(settings: Any, installed: Mapping[str, str]) -> Iterator[Check]
     yield Check("scheduler", "ok", f"none is named: a cluster of the kind {kind!r} is started")
     if kind in ("slurm", "pbs"):
         yield _batch_system(kind, installed)
+    if kind == "ssh":
+        yield from look_at_hosts(settings.hosts or [], settings)
     if find_spec("cryptography") is None:
         found = "certificates cannot be made: cryptography is not installed"
         yield Check("encryption", "failure", found, f"{_INSTALL}, or insecure=True.", fatal=True)
