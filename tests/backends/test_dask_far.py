@@ -23,7 +23,11 @@ if "dask" not in selected_backends():
     pytest.skip("dask is not in the matrix of this run; see BACKENDS of make test", allow_module_level=True)
 
 import dask
+from distributed import Client
 from distributed.security import Security
+
+from parallactic_backends.dask import DaskSettings
+from parallactic_backends.dask.diagnose import diagnose
 
 PATIENCE = 30.0
 HERE = Path(__file__).parent
@@ -142,6 +146,27 @@ def test_an_encrypted_cluster_is_joined_with_the_certificates_of_dasks_configura
         assert ex.submit(pow, 2, 5).result(PATIENCE) == 32
         assert ex.target(0).submit(np.sum, np.ones(LARGE)).result(PATIENCE) == LARGE
     assert "not encrypted" not in caplog.text
+
+
+def test_an_encrypted_cluster_is_joined_with_the_certificates_of_a_client(
+    encrypted: ByHand, certificates: dict[str, str]
+) -> None:
+    encrypted.worker()
+    address = json.loads(encrypted.file.read_text())["address"]
+    security = Security(
+        tls_ca_file=certificates["ca"],
+        tls_client_cert=certificates["cert"],
+        tls_client_key=certificates["key"],
+        require_encryption=True,
+    )
+    with Client(address, security=security, set_as_default=False) as client:
+        with plx.Executor("dask", client=client) as ex:
+            assert ex.submit(pow, 2, 5).result(PATIENCE) == 32
+        assert client.submit(pow, 2, 6).result(PATIENCE) == 64, "it is left as it was"
+        found = {check.name: check for check in diagnose(DaskSettings(client=client))}
+    assert found["encryption"].state == "ok"
+    assert found["encryption"].found.startswith("TLS")
+    assert found["Dask workers"].state == "ok"
 
 
 def test_an_encrypted_cluster_without_its_certificates_says_what_is_missing(

@@ -13,11 +13,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from dask_by_hand import ByHand, until
 
 import parallactic as plx
-from parallactic.errors import BackendUnavailable
+from parallactic.errors import BackendUnavailable, WorkerLost
 from parallactic.testing.engine import selected_backends
 from surroundings import in_private
 
@@ -211,6 +212,33 @@ def test_a_cluster_that_stands_still_is_an_error(by_hand: ByHand, monkeypatch: p
     os.kill(stopped.pid, signal.SIGSTOP)
     with pytest.raises(BackendUnavailable, match=r"none of the 1 Dask workers .* answers"):
         opened(by_hand)
+
+
+def dask_worker() -> int:
+    """Return the process of the Dask worker beside which this runs: the parent's parent."""
+    return psutil.Process().parents()[1].pid
+
+
+def test_dask_workers_under_nannies(by_hand: ByHand, tmp_path: Path) -> None:
+    """As `dask worker` starts them by itself: one that dies comes again, and nothing is run twice."""
+    by_hand._start(
+        "worker", "--scheduler-file", str(by_hand.file), "--nthreads", "1", "--nworkers", "2",
+        "--host", "127.0.0.1", "--memory-limit", "300MB", "--local-directory", str(tmp_path / "scratch"),
+    )  # fmt: skip
+    with opened(by_hand) as ex:
+        until(lambda: up(ex) == 2, "both are up")
+        assert ex.submit(eat, 500).result(PATIENCE) == 500, "a nanny does not count the memory of tasks"
+        number = ex.target(0).submit(dask_worker).result(PATIENCE)
+        lost = ex.target(0).submit(time.sleep, 60)
+        until(lost.running, "it runs")
+        os.kill(number, signal.SIGKILL)
+        assert isinstance(lost.exception(PATIENCE), WorkerLost)
+        until(lambda: up(ex) == 2 and ex.status().workers[0].epoch == 1, "it is back")
+        assert ex.target(0).submit(dask_worker).result(PATIENCE) != number
+    nannies = psutil.Process(by_hand.processes[-1].pid)
+    started = nannies.children(recursive=True)
+    nannies.terminate()
+    assert not psutil.wait_procs(started, PATIENCE)[1], "they have ended"
 
 
 # Disk and memory
