@@ -10,16 +10,15 @@ import math
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from dask_jobqueue.pbs import PBSCluster, PBSJob
-from dask_jobqueue.slurm import SLURMCluster, SLURMJob
 from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
 
@@ -27,6 +26,22 @@ from parallactic.errors import BackendUnavailable
 from parallactic.worker.supervisor import tail
 from parallactic_backends.dask.own import OwnCluster
 from parallactic_backends.dask.settings import DaskSettings
+
+
+@contextlib.contextmanager
+def _handlers_left_alone() -> Iterator[None]:
+    """Keep a library from setting a handler of its own for Ctrl-C, which only the main thread could."""
+    set_handler = signal.signal
+    signal.signal = lambda *_: None
+    try:
+        yield
+    finally:
+        signal.signal = set_handler
+
+
+with _handlers_left_alone():
+    from dask_jobqueue.pbs import PBSCluster, PBSJob
+    from dask_jobqueue.slurm import SLURMCluster, SLURMJob
 
 __all__ = [
     "JOB_CLUSTERS",
@@ -50,6 +65,14 @@ _UNPAUSED = (
     "export DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE=False",
     "export DASK_DISTRIBUTED__WORKER__MEMORY__TERMINATE=False",
 )
+
+
+_ADDRESS = """\
+PARALLACTIC_HOST=$({python} -c 'import socket
+s = socket.socket(socket.AF_INET6 if ":" in "{scheduler}" else socket.AF_INET, socket.SOCK_DGRAM)
+s.connect(("{scheduler}", 80))
+print(s.getsockname()[0])')"""
+"""A shell line: the address of this host by which it reaches the scheduler. Nothing is sent."""
 
 
 class JobCluster(OwnCluster):
@@ -278,10 +301,20 @@ def job_offers(settings: DaskSettings, cores: int, processes: int) -> dict[str, 
     return share | settings.resources
 
 
-def job_options(settings: DaskSettings, cores: int, processes: int, logs: Path) -> dict[str, Any]:
-    """Return what dask-jobqueue's clusters are told about each job."""
+def job_options(
+    settings: DaskSettings, cores: int, processes: int, logs: Path, scheduler: str
+) -> dict[str, Any]:
+    """Return what dask-jobqueue's clusters are told about each job; `scheduler` is the host of that."""
     assert settings.walltime is not None
+    words = ["--no-dashboard"]
+    prologue = [*_UNPAUSED, *settings.prologue]
+    python = settings.python or sys.executable
+    if settings.interface is None:
+        # A Dask worker listens on the network by which it reaches the scheduler, and on no other.
+        prologue.append(_ADDRESS.format(python=python, scheduler=scheduler))
+        words += ["--host", '"$PARALLACTIC_HOST"', "--dashboard-address", '"$PARALLACTIC_HOST:0"']
     offers = " ".join(f"{name}={amount:g}" for name, amount in job_offers(settings, cores, processes).items())
+    words += ["--resources", shlex.quote(offers)]
     return {
         "cores": cores,
         "processes": processes,
@@ -291,12 +324,12 @@ def job_options(settings: DaskSettings, cores: int, processes: int, logs: Path) 
         "account": settings.account,
         "interface": settings.interface,
         "local_directory": str(settings.local_directory) if settings.local_directory else None,
-        "job_script_prologue": [*_UNPAUSED, *settings.prologue],
+        "job_script_prologue": prologue,
         "job_extra_directives": settings.directives,
-        "python": settings.python or sys.executable,
+        "python": python,
         # With a nanny several Dask workers share a job; without, the job ends with its only one.
         "nanny": processes > 1,
         "death_timeout": math.ceil(settings.death_timeout),
-        "worker_extra_args": ["--no-dashboard", "--resources", shlex.quote(offers)],
+        "worker_extra_args": words,
         "log_directory": str(logs),
     }

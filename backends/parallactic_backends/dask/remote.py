@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 __all__ = ["main"]
 
@@ -39,7 +40,11 @@ def _first_line() -> bytes:
 async def _serve(options: dict[str, Any], security: dict[str, Any]) -> None:
     from distributed import Worker
     from distributed.security import Security
+    from distributed.utils import get_ip
 
+    if "interface" not in options:
+        # On the network by which it reaches the scheduler, and on no other.
+        options |= {"host": get_ip(urlsplit(options["scheduler_ip"]).hostname, 80)}
     async with Worker(security=Security(**security) if security else None, **options) as worker:
         threading.Thread(target=_end_with_input, args=(worker,), daemon=True).start()
         sys.stdout.write(json.dumps({"address": worker.address}) + "\n")

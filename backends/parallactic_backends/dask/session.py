@@ -35,6 +35,9 @@ __all__ = ["Session"]
 
 _log = logging.getLogger(__name__)
 _FEW = 8
+_WAYS = 4
+"""Large objects that are brought into Dask's memory at the same time."""
+
 _NOT_IN_A_KEY = re.compile(r"[^A-Za-z0-9_.]+")
 
 
@@ -69,6 +72,8 @@ class Session:
         self._scattered: weakref.WeakKeyDictionary[SharedBlock, asyncio.Task[Any]] = (
             weakref.WeakKeyDictionary()
         )
+        # Dask keeps a connection for each transfer that it ever made at the same time.
+        self._ways = asyncio.Semaphore(_WAYS)
         self._events: list[dict[str, Any]] = []
         self._heard: Callable[[dict[str, Any]], None] = self._events.append
         self._lock = threading.Lock()
@@ -170,11 +175,13 @@ class Session:
         moving = self._scattered.get(block)
         if moving is None:
             product = Product(payload, one_host=False)
-            moving = self._loop.create_task(
-                self.client.scatter(product, hash=False, direct=False, asynchronous=True)
-            )
+            moving = self._loop.create_task(self._scatter(product))
             self._scattered[block] = moving
         return await moving
+
+    async def _scatter(self, product: Product) -> Any:
+        async with self._ways:
+            return await self.client.scatter(product, hash=False, direct=False, asynchronous=True)
 
     def _submit(self, tasks: Sequence[tuple[Envelope, dict[int, Future]]]) -> None:
         entries = []

@@ -127,7 +127,7 @@ def start_jobs(kind: str, settings: DaskSettings, context: RunContext) -> Connec
             shared_temp_directory=str(shared),
             silence_logs=False,
             job_name=job_name,
-            **job_options(settings, cores, processes, shared / "logs"),
+            **job_options(settings, cores, processes, shared / "logs", scheduler.get("host", "")),
         )
         cluster.job_name_of_run, cluster.logs = job_name, shared / "logs"
         cluster.guard()
