@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -133,6 +133,8 @@ class SlurmLab:
             for attempt in range(_ATTEMPTS):
                 self._configure()
                 self._launch("slurmctld", "slurmctld", "-D", "-i")
+                # A slurmd that comes before it tries again after a second.
+                self._await("slurmctld", lambda: _answers(self._port))
                 for node in self.nodes:
                     self._launch(node, "slurmd", "-D", "-N", node)
                 if self._comes_up():
@@ -155,13 +157,17 @@ class SlurmLab:
             f"--pid-file={run}/munged.pid", f"--log-file={self.folder}/log/munged.log",
             f"--seed-file={run}/munge.seed", "--num-threads=2",
         )  # fmt: skip
+        self._await("munged", self._munge.exists)
+
+    def _await(self, label: str, ready: Callable[[], bool]) -> None:
+        """Wait until a daemon is ready, or has ended."""
         end = time.monotonic() + _START_SECONDS
-        while not self._munge.exists() and self._daemons["munged"].poll() is None and time.monotonic() < end:
+        while not ready() and self._daemons[label].poll() is None and time.monotonic() < end:
             time.sleep(0.01)
 
     def _configure(self) -> None:
         count = len(self.nodes)
-        first = _free_ports(count + 1)
+        first = self._port = _free_ports(count + 1)
         text = _CONFIGURATION.format(
             host=socket.gethostname().partition(".")[0],
             user=getpass.getuser(),
@@ -210,10 +216,13 @@ class SlurmLab:
         if controller is not None and controller.poll() is None:
             self._end_jobs()
         self._end([*self.nodes, "slurmctld", "munged"])
-        for process in processes_of(self.folder):
-            # A job that ignored all signals, or a daemon's helper.
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        # A job that ignored all signals, one that was just being started, or a daemon's helper.
+        end = time.monotonic() + _STOP_SECONDS
+        while (left := processes_of(self.folder)) and time.monotonic() < end:
+            for process in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            time.sleep(0.05)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _end_jobs(self) -> None:
@@ -327,6 +336,11 @@ def _free_ports(count: int) -> int:
         first = chance.randrange(20_000, 32_000)  # below those that the kernel hands out
         if all(_is_free(first + offset) for offset in range(count)):
             return first
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _is_free(port: int) -> bool:
