@@ -105,10 +105,11 @@ def test_a_cluster_in_order(cluster: Cluster, tmp_path: Path) -> None:
 
 
 def test_a_scheduler_that_does_not_answer(tmp_path: Path) -> None:
-    code, found = doctor(tmp_path, "--backend", "dask", PARALLACTIC_DASK__SCHEDULER="127.0.0.1:1")
+    variables = {"PARALLACTIC_DASK__SCHEDULER": "127.0.0.1:1", "PARALLACTIC_DASK__CONNECT_TIMEOUT": "2"}
+    code, found = doctor(tmp_path, "--backend", "dask", **variables)
     assert code == 1
     assert found["scheduler"]["state"] == "failure"
-    assert "tcp://127.0.0.1:1 did not answer within 10 s" in found["scheduler"]["found"]
+    assert "tcp://127.0.0.1:1 did not answer within 2 s" in found["scheduler"]["found"]
     assert "dask scheduler" in found["scheduler"]["advice"]
     assert found["workers"]["found"] == "not started: scheduler has failed"
 
