@@ -34,6 +34,12 @@ HERE = Path(__file__).parent
 LARGE = 500_000
 
 
+def address_of(cluster: ByHand) -> str:
+    until(lambda: cluster.file.read_text().rstrip().endswith("}"), "the scheduler has written its file")
+    address: str = json.loads(cluster.file.read_text())["address"]
+    return address
+
+
 def test_workers_that_the_client_cannot_reach(tmp_path: Path) -> None:
     """Only the scheduler is open to the client; it passes messages on, in order, and tells of deaths."""
     cluster = ByHand(tmp_path)
@@ -41,7 +47,7 @@ def test_workers_that_the_client_cannot_reach(tmp_path: Path) -> None:
         for _ in range(2):
             cluster.worker()
         until(lambda: len(cluster.workers()) == 2, "both have registered")
-        address = json.loads(cluster.file.read_text())["address"]
+        address = address_of(cluster)
         port = str(urlsplit(address).port)
         wall = [sys.executable, str(HERE / "dask_behind_wall.py"), port]
         if subprocess.run([*wall, "true"], capture_output=True, check=False).returncode != 0:
@@ -140,7 +146,7 @@ def test_an_encrypted_cluster_is_joined_with_the_certificates_of_dasks_configura
     encrypted: ByHand, certificates: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     encrypted.worker()
-    address = json.loads(encrypted.file.read_text())["address"]
+    address = address_of(encrypted)
     assert address.startswith("tls://")
     with configured(certificates), plx.Executor("dask", scheduler=address) as ex:
         assert ex.submit(pow, 2, 5).result(PATIENCE) == 32
@@ -152,7 +158,7 @@ def test_an_encrypted_cluster_is_joined_with_the_certificates_of_a_client(
     encrypted: ByHand, certificates: dict[str, str]
 ) -> None:
     encrypted.worker()
-    address = json.loads(encrypted.file.read_text())["address"]
+    address = address_of(encrypted)
     security = Security(
         tls_ca_file=certificates["ca"],
         tls_client_cert=certificates["cert"],
@@ -172,7 +178,7 @@ def test_an_encrypted_cluster_is_joined_with_the_certificates_of_a_client(
 def test_an_encrypted_cluster_without_its_certificates_says_what_is_missing(
     encrypted: ByHand, certificates: dict[str, str], tmp_path: Path
 ) -> None:
-    address = json.loads(encrypted.file.read_text())["address"]
+    address = address_of(encrypted)
     with pytest.raises(BackendUnavailable, match="names no certificates"):
         plx.Executor("dask", scheduler=address)
     with pytest.raises(BackendUnavailable, match="its address begins with tls://"):

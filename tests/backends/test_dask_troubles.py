@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import builtins
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -152,6 +154,18 @@ def test_one_of_another_release_of_ours_that_joins_later_is_left_out(
         assert "Parallactic 99.0" in caplog.text
         assert [ex.submit(pow, 2, n).result(PATIENCE) for n in range(20)] == [2**n for n in range(20)]
         assert up(ex) == 1
+
+
+def test_a_scheduler_file_that_is_just_being_written_is_waited_for(by_hand: ByHand, tmp_path: Path) -> None:
+    by_hand.worker()
+    late = tmp_path / "late.json"
+    late.touch()
+    until(lambda: json.loads(by_hand.file.read_text() or "{}"), "the scheduler has written its own")
+    writer = threading.Timer(0.5, lambda: late.write_text(by_hand.file.read_text()))
+    writer.start()
+    with plx.Executor("dask", scheduler_file=late) as ex:
+        assert ex.submit(pow, 2, 5).result(PATIENCE) == 32
+    writer.join()
 
 
 # Those that stand still

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from parallactic_backends.dask.starting import start_jobs, start_local, start_ss
 __all__ = ["RASCIL_VARIABLE", "address_of", "connect"]
 
 _log = logging.getLogger(__name__)
+_WRITE_SECONDS = 2.0
 RASCIL_VARIABLE = "RASCIL_DASK_SCHEDULER"
 
 
@@ -141,11 +143,17 @@ def _refuse_what_belongs_elsewhere(settings: DaskSettings, kind: str) -> None:
 
 
 def _address_in(path: Path) -> str:
-    try:
-        address: str = json.loads(path.read_text(encoding="utf-8"))["address"]
-    except (OSError, ValueError, KeyError) as error:
-        raise BackendUnavailable(
-            f"scheduler_file={str(path)!r} does not hold the address of a Dask scheduler: {error}. "
-            "Start one with: dask scheduler --scheduler-file FILE"
-        ) from error
-    return address
+    end = time.monotonic() + _WRITE_SECONDS
+    while True:
+        try:
+            address: str = json.loads(path.read_text(encoding="utf-8"))["address"]
+        except (OSError, ValueError, KeyError) as error:
+            # A scheduler that has just started may not have written all of it.
+            if isinstance(error, ValueError) and time.monotonic() < end:
+                time.sleep(0.05)
+                continue
+            raise BackendUnavailable(
+                f"scheduler_file={str(path)!r} does not hold the address of a Dask scheduler: {error}. "
+                "Start one with: dask scheduler --scheduler-file FILE"
+            ) from error
+        return address
