@@ -7,7 +7,7 @@
 .NOTPARALLEL:
 .PHONY: help demo test lint format docs-check setup-demo setup-test clean distclean
 
-BACKENDS ?= serial,multiprocessing,mpi
+BACKENDS ?= serial,multiprocessing,mpi,dask
 JOBS ?= 2
 ARGS ?=
 

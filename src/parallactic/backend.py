@@ -209,7 +209,8 @@ class Backend(ABC):
 
     name: ClassVar[str]
     Settings: ClassVar[type[Settings]]
-    capabilities: ClassVar[Capabilities]
+    capabilities: Capabilities
+    """What the engine can do; an instance may know better than its class what it cannot."""
 
     plane: DataPlane
     dashboard: str = ""

@@ -131,13 +131,18 @@ def let_go_if_idle(worker: subprocess.Popen[bytes]) -> bool:
 
 def main() -> int:
     """Run ``python ARGUMENTS`` on such a cluster; return its exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="plx-by-hand-") as folder:
         cluster = ByHand(Path(folder))
         try:
             comings = Comings(cluster, 3.0)
             comings.start()
             own = {"PARALLACTIC_TEST_BACKENDS": "dask", "PARALLACTIC_DASK__SCHEDULER_FILE": str(cluster.file)}
-            code = subprocess.call([sys.executable, *sys.argv[1:]], env=os.environ | own)
+            with subprocess.Popen([sys.executable, *sys.argv[1:]], env=os.environ | own) as process:
+                try:
+                    code = process.wait()
+                finally:
+                    process.kill()
             comings.end()
         finally:
             cluster.close()

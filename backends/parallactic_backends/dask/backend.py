@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -75,6 +76,8 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
             self._session = Session(connection, settings.threads)
             self._supply = self._session.supply
             self._cluster: OwnCluster | None = connection.cluster
+            if self._cluster is None:
+                self.capabilities = replace(self.capabilities, elastic=False)
             self._names: dict[str, str] = {}
             self._resting: set[str] = set()
             self._count = settings.workers or connection.workers or self._supply.places(settings.threads)
@@ -227,7 +230,7 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
         """Have so many workers, on a cluster of our own."""
         if self._cluster is None:
             raise InvalidSpec(
-                f"this run cannot change its number of workers to {workers}: the Dask cluster is another's. "
+                f"backend 'dask' cannot change its number of workers to {workers}: the cluster is another's. "
                 "Start or end Dask workers there; without workers= the run follows."
             )
         if self.settings.adaptive:

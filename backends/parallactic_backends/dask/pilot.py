@@ -30,6 +30,9 @@ __all__ = ["Pilot", "TaskFailed", "run_task"]
 _PATIENCE = 0.1
 """Seconds that a task of Dask's waits for a worker that is busy with what was addressed to it."""
 
+_SHORT_PATIENCE = 0.02
+"""The same where this run has no worker at all."""
+
 _TICK = 0.25
 
 
@@ -90,6 +93,7 @@ class Pilot(WorkerPlugin):  # type: ignore[misc]
         link = CommLink(comm, loop)
         agent = DaskAgent(link, self._look_again)
         self._agents[slot] = agent
+        self._worker.log_event(self.name, {"home": True, "at": self._worker.address})
         chores = [asyncio.create_task(link.send_all()), asyncio.create_task(self._tick(agent))]
         probe = Probe()
         link.post(Way.AGENT, Report.HELLO, Hello.own(probe).encode())
@@ -102,6 +106,9 @@ class Pilot(WorkerPlugin):  # type: ignore[misc]
         finally:
             if self._agents.get(slot) is agent:
                 del self._agents[slot]
+            if not self._agents:
+                self._worker.log_event(self.name, {"home": False, "at": self._worker.address})
+                self._block(False)
             agent.end_run()
             probe.close()
             link.close()
@@ -136,7 +143,7 @@ class Pilot(WorkerPlugin):  # type: ignore[misc]
         return Product(outcome.payload, one_host=self._one_host)
 
     async def _free_agent(self, key: str) -> DaskAgent:
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + (_PATIENCE if self._agents else _SHORT_PATIENCE)
         while True:
             self._changed.clear()
             for agent in self._agents.values():
@@ -147,8 +154,12 @@ class Pilot(WorkerPlugin):  # type: ignore[misc]
                 break
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), left)
-        # Dask must look elsewhere, and leave this place alone until a worker is free here.
-        self._block(True)
+        # Dask must look elsewhere.
+        if self._agents:
+            # And leave this place alone until a worker is free here.
+            self._block(True)
+        else:
+            self._worker.log_event(self.name, {"astray": key, "at": self._worker.address})
         raise Reschedule(key)
 
     def _block(self, blocked: bool) -> None:

@@ -19,6 +19,9 @@ _ANSWER_SECONDS = 10.0
 _LOAD_SECONDS = 60.0
 """On a cold network disk a first import takes long."""
 
+_DEATHS = 5
+"""Dask workers that may die one after the other while all of them are asked something."""
+
 
 def install(client: Any, run: str, threads: int, *, one_host: bool) -> bool:
     """Bring what a run needs into the scheduler and into all Dask workers.
@@ -86,6 +89,13 @@ def _ask(client: Any, seconds: float, ask: Callable[[], Awaitable[Any]]) -> Any:
     async def wait() -> Any:
         return await asyncio.wait_for(ask(), seconds)
 
+    for _ in range(_DEATHS):
+        try:
+            return asyncio.run_coroutine_threadsafe(wait(), client.loop.asyncio_loop).result()
+        except TimeoutError:
+            raise
+        except OSError as error:
+            _log.debug("a Dask worker died while all of them were asked: %r", error)
     return asyncio.run_coroutine_threadsafe(wait(), client.loop.asyncio_loop).result()
 
 

@@ -8,9 +8,9 @@ import logging
 import re
 import threading
 import uuid
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from dask.task_spec import Task, TaskRef
@@ -22,6 +22,7 @@ from parallactic.wire.envelopes import Envelope
 from parallactic.wire.memory import SharedBlock
 from parallactic.wire.payload import Input, Payload
 from parallactic_backends.dask.connection import Connection
+from parallactic_backends.dask.giving import Giver, is_lost
 from parallactic_backends.dask.graph import Entry, Graph
 from parallactic_backends.dask.parcel import Part, pack
 from parallactic_backends.dask.pilot import pilot_name, run_task
@@ -35,9 +36,6 @@ __all__ = ["Session"]
 
 _log = logging.getLogger(__name__)
 _FEW = 8
-_WAYS = 4
-"""Large objects that are brought into Dask's memory at the same time."""
-
 _NOT_IN_A_KEY = re.compile(r"[^A-Za-z0-9_.]+")
 
 
@@ -66,14 +64,11 @@ class Session:
         self._graph = Graph(self.client)
         self._unbegun: dict[str, tuple[int, int]] = {}
         self._choosy: dict[str, Choosy] = {}
+        self._given: dict[str, list[Future]] = {}
+        self._giver = Giver(self.client)
         self._silent: set[str] = set()
         self._moving: dict[tuple[int, int], asyncio.Event] = {}
         self._keys: dict[tuple[int, int], str] = {}
-        self._scattered: weakref.WeakKeyDictionary[SharedBlock, asyncio.Task[Any]] = (
-            weakref.WeakKeyDictionary()
-        )
-        # Dask keeps a connection for each transfer that it ever made at the same time.
-        self._ways = asyncio.Semaphore(_WAYS)
         self._events: list[dict[str, Any]] = []
         self._heard: Callable[[dict[str, Any]], None] = self._events.append
         self._lock = threading.Lock()
@@ -145,10 +140,10 @@ class Session:
         """Bring large objects of the client into Dask's memory first, each once."""
         moved: dict[int, Future] = {}
         problem = ""
+        parts = [payload for payload in _payloads(envelope) if _shared(payload)]
         try:
-            for payload in _payloads(envelope):
-                if isinstance(payload.block, SharedBlock):
-                    moved[id(payload)] = await self._move(payload, payload.block)
+            futures = await asyncio.gather(*map(self._giver.give, parts))
+            moved = {id(payload): future for payload, future in zip(parts, futures, strict=True)}
         except Exception as error:  # noqa: BLE001  (whatever Dask raises, the task cannot be run)
             problem = f"Dask could not take its data: {error!r}."
         for entry in envelope.awaited:
@@ -170,18 +165,6 @@ class Session:
             # What it follows has ended meanwhile: the core has the results now.
             self._emit(Returned(*number))
         self._loop.call_soon_threadsafe(done.set)
-
-    async def _move(self, payload: Payload, block: SharedBlock) -> Any:
-        moving = self._scattered.get(block)
-        if moving is None:
-            product = Product(payload, one_host=False)
-            moving = self._loop.create_task(self._scatter(product))
-            self._scattered[block] = moving
-        return await moving
-
-    async def _scatter(self, product: Product) -> Any:
-        async with self._ways:
-            return await self.client.scatter(product, hash=False, direct=False, asynchronous=True)
 
     def _submit(self, tasks: Sequence[tuple[Envelope, dict[int, Future]]]) -> None:
         entries = []
@@ -220,6 +203,9 @@ class Session:
                 self._unbegun[key] = (envelope.task, envelope.attempt)
                 if wishes:
                     self._choosy[key] = Choosy(wishes)
+                given = [moved.values(), *(self._given.get(need, ()) for need in awaited.values())]
+                if any(given):
+                    self._given[key] = list(chain(*given))
                 self._keys[envelope.task, envelope.attempt] = key
         if self._graph.connected:
             self._graph.add(entries, many=many)
@@ -290,11 +276,17 @@ class Session:
 
     def look_for_lost(self) -> None:
         """Give up tasks that Dask has dropped, or for which no Dask worker is left that has enough."""
-        for key in [key for key in list(self._choosy) if key not in self._unbegun]:
-            self._choosy.pop(key, None)
+        for aside in (self._choosy, self._given):
+            for key in [key for key in list(aside) if key not in self._unbegun]:
+                aside.pop(key, None)
         for key, attempt in list(self._unbegun.items()):
             future, choosy = self._graph.future(key), self._choosy.get(key)
-            if future is not None and future.status in ("cancelled", "lost"):
+            if future is not None and is_lost(future):
+                if any(map(is_lost, self._given.get(key, ()))):
+                    # The client still has it, and gives it again.
+                    self._emit(Returned(*attempt))
+                    self._emit.call(self.ended, *attempt)
+                    continue
                 text = "a result that it needs was lost with the Dask worker that held it."
             elif choosy is not None and choosy.waits_in_vain(self.supply):
                 text = f"it needs {choosy}, and the last Dask worker that had so much is gone."

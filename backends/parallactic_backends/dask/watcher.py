@@ -40,6 +40,8 @@ class Watcher(SchedulerPlugin):  # type: ignore[misc]
         self._scheduler = scheduler
         self._paused: set[str] = set()
         self._silent: dict[str, str] = {}
+        self._home: set[str] = set()
+        self._kept_home: set[Any] = set()
         self._handlers = {
             self.name: self.pass_on,
             f"{self.name}-leave": self.leave,
@@ -61,9 +63,13 @@ class Watcher(SchedulerPlugin):  # type: ignore[misc]
         for key in keys:
             if self._is_ours(key) and key in scheduler.tasks:
                 scheduler.tasks[key].suspicious = scheduler.allowed_failures
+                if self._home and self._home < scheduler.workers.keys():
+                    self._keep_home(scheduler.tasks[key])
 
     def transition(self, key: Any, start: Any, finish: Any, *args: Any, **kwargs: Any) -> None:
         """Make a finished result plain data, which is not made again; tell of what went wrong."""
+        if finish in ("memory", "erred", "forgotten"):
+            self._kept_home.discard(key)
         if finish not in ("memory", "erred") or not self._is_ours(key):
             return
         task = self._scheduler.tasks.get(key)
@@ -79,6 +85,7 @@ class Watcher(SchedulerPlugin):  # type: ignore[misc]
     def remove_worker(self, scheduler: Any, worker: str, **_: Any) -> None:
         """Tell that a Dask worker has gone, whatever its connections look like."""
         scheduler.log_event(self.name, {"left": worker})
+        self._set_home(worker, home=False)
 
     def log_event(self, topic: str, msg: Any) -> None:
         """Give no task to a Dask worker beside which no worker is free, until one is."""
@@ -90,6 +97,31 @@ class Watcher(SchedulerPlugin):  # type: ignore[misc]
             self._set_status(msg["at"], msg["status"])
         elif topic == self.name and "waiting" in msg:
             self._move(msg["waiting"], msg["at"])
+        elif topic == self.name and "home" in msg:
+            self._set_home(msg["at"], home=msg["home"])
+        elif topic == self.name and "astray" in msg and msg["astray"] in self._scheduler.tasks:
+            self._keep_home(self._scheduler.tasks[msg["astray"]])
+
+    def _set_home(self, address: str, *, home: bool) -> None:
+        """Learn beside which Dask workers this run has workers, and tell the tasks that are kept there."""
+        if home == (address in self._home):
+            return
+        self._home ^= {address}
+        tasks = [self._scheduler.tasks[key] for key in self._kept_home & self._scheduler.tasks.keys()]
+        self._kept_home = {task.key for task in tasks}
+        for task in tasks:
+            self._keep_home(task)
+        waiting = {task.key: "processing" for task in tasks if task.state == "no-worker"}
+        if waiting:
+            self._scheduler.transitions(waiting, f"{self.name}-home-{time.time()}")
+
+    def _keep_home(self, task: Any) -> None:
+        """Keep a task to the Dask workers beside which this run has workers: the others may be of other runs.
+
+        To pause those would keep the tasks of these runs from them.
+        """
+        self._kept_home.add(task.key)
+        task.worker_restrictions = set(self._home) or None
 
     def _move(self, keys: list[Any], address: str) -> None:
         """Have idle Dask workers steal tasks that wait behind a long one.
@@ -100,7 +132,11 @@ class Watcher(SchedulerPlugin):  # type: ignore[misc]
         victim, stealing = scheduler.workers.get(address), scheduler.extensions.get("stealing")
         if victim is None or stealing is None:
             return
-        thieves = [worker for worker in scheduler.running if worker is not victim and not worker.processing]
+        thieves = [
+            worker
+            for worker in scheduler.running
+            if worker is not victim and not worker.processing and worker.address in self._home
+        ]
         tasks = [scheduler.tasks[key] for key in keys if self._is_ours(key) and key in scheduler.tasks]
         for task, thief in zip(tasks, thieves, strict=False):
             if task.processing_on is victim and not task.resource_restrictions:
