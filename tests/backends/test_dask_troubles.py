@@ -219,6 +219,25 @@ def test_a_dask_worker_that_falls_silent_holds_up_nothing_but_what_it_has(by_han
         until(lambda: up(ex) == 2, "both are used again")
 
 
+def test_a_scheduler_that_stands_still_is_told_about(
+    by_hand: ByHand, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What has a target goes on meanwhile."""
+    monkeypatch.setattr(presence, "_PING_SECONDS", 0.5)
+    by_hand.worker()
+    scheduler = by_hand.processes[0].pid
+    with opened(by_hand) as ex:
+        until(lambda: up(ex) == 1, "one worker")
+        os.kill(scheduler, signal.SIGSTOP)
+        waiting = ex.submit(pow, 2, 5)
+        until(lambda: "does not answer; tasks without a target wait" in caplog.text, "a person is told")
+        assert ex.target(0).submit(pow, 2, 6).result(PATIENCE) == 64
+        assert not waiting.done()
+        os.kill(scheduler, signal.SIGCONT)
+        assert waiting.result(PATIENCE) == 32
+        until(lambda: "answers again" in caplog.text, "and of the end")
+
+
 def note(path: str, number: int) -> int:
     with Path(path).open("a") as file:
         file.write(f"{number}\n")

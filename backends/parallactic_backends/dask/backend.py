@@ -139,6 +139,7 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
     def start(self, emit: Emit) -> None:
         """Seek a place for each worker; they report when they are ready."""
         from parallactic_backends.dask.fleet import Fleet
+        from parallactic_backends.dask.presence import watch
 
         self._emit = emit
         session = self._session
@@ -155,6 +156,7 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
             self._add()
         session.listen(emit, self._heard)
         self._run(self._fleet.watch_scheduler(self._look))
+        self._run(watch(session.client))
         if self._cluster is not None:
             self._cluster.fail = lambda text: emit(Broken(text))
             if self.settings.adaptive:

@@ -12,10 +12,11 @@ from parallactic_backends.dask.pilot import Pilot, pilot_name
 from parallactic_backends.dask.versions import compare, versions_of
 from parallactic_backends.dask.watcher import Watcher
 
-__all__ = ["install", "remove"]
+__all__ = ["install", "remove", "watch"]
 
 _log = logging.getLogger(__name__)
 _ANSWER_SECONDS = 10.0
+_PING_SECONDS = 5.0
 _LOAD_SECONDS = 60.0
 """On a cold network disk a first import takes long."""
 
@@ -97,6 +98,28 @@ def _ask(client: Any, seconds: float, ask: Callable[[], Awaitable[Any]]) -> Any:
         except OSError as error:
             _log.debug("a Dask worker died while all of them were asked: %r", error)
     return asyncio.run_coroutine_threadsafe(wait(), client.loop.asyncio_loop).result()
+
+
+async def watch(client: Any) -> None:
+    """Tell when the scheduler stands still: no task without a target begins, and nothing else shows it."""
+    silent = False
+    while client.status != "closed":
+        await asyncio.sleep(_PING_SECONDS)
+        try:
+            await asyncio.wait_for(client.scheduler.identity(n_workers=0), _PING_SECONDS)
+        except TimeoutError:
+            if not silent:
+                _log.warning(
+                    "the Dask scheduler at %s does not answer; tasks without a target wait for it",
+                    client.scheduler.address,
+                )
+            silent = True
+        except (OSError, RuntimeError):
+            continue  # it is gone, or comes again: the client sees to that
+        else:
+            if silent:
+                _log.warning("the Dask scheduler at %s answers again", client.scheduler.address)
+            silent = False
 
 
 def remove(client: Any, run: str) -> None:
