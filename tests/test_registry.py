@@ -54,9 +54,3 @@ def test_backend_whose_module_is_missing(entries: None) -> None:
 def test_backend_that_cannot_be_used_here(entries: None) -> None:
     with pytest.raises(BackendUnavailable, match=r"no launcher on the path\. Install one\."):
         registry.load("missing")
-
-
-def test_planned_backend_is_refused(entries: None) -> None:
-    with pytest.raises(BackendUnavailable, match="'slurm' is not part of this release"):
-        registry.load("slurm")
-    assert "slurm" in registry.availability("slurm").hint

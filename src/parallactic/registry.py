@@ -13,22 +13,23 @@ from parallactic.config import read_configuration
 from parallactic.errors import BackendUnavailable, InvalidSpec
 from parallactic.spec import near_match
 
-__all__ = ["PLANNED", "availability", "backends", "enter", "load"]
+__all__ = ["availability", "backends", "enter", "install_hint", "load"]
 
 _GROUP = "parallactic.backends"
-
-PLANNED = MappingProxyType(
-    {
-        "slurm": "pip install 'parallactic[slurm]'",
-    }
-)
-"""Backends of this project that are not part of this release, and the extra that they will need."""
 
 
 @cache
 def backends() -> Mapping[str, EntryPoint]:
     """Return the registered backends by name. Nothing is imported."""
     return MappingProxyType({entry.name: entry for entry in entry_points(group=_GROUP)})
+
+
+def install_hint(name: str) -> str:
+    """Return how to get what a registered backend imports."""
+    value = backends()[name].value
+    if value.startswith("parallactic_backends."):
+        return f"pip install 'parallactic[{name}]'"
+    return f"install what {value} imports"
 
 
 def load(name: str) -> type[Backend]:
@@ -41,35 +42,34 @@ def load(name: str) -> type[Backend]:
     BackendUnavailable
         If it is known but what it needs is missing.
     """
+    backend = _import(name)
+    found = backend.available()
+    if not found.ok:
+        raise BackendUnavailable(f"backend {name!r} cannot be used here: {found.detail}. {found.hint}")
+    return backend
+
+
+def _import(name: str) -> type[Backend]:
     if name not in backends():
-        if name in PLANNED:
-            raise BackendUnavailable(
-                f"backend {name!r} is not part of this release of Parallactic; "
-                f"there are {', '.join(sorted(backends()))}."
-            )
         raise InvalidSpec(
             f"there is no backend {name!r}{near_match(name, backends())} "
             f"There are {', '.join(sorted(backends()))}."
         )
     try:
-        backend = backends()[name].load()
+        backend: type[Backend] = backends()[name].load()
     except ImportError as error:
-        hint = PLANNED.get(name, f"install what {backends()[name].value} imports")
         raise BackendUnavailable(
-            f"backend {name!r} cannot be loaded: {error}. To have it: {hint}."
+            f"backend {name!r} cannot be loaded: {error}. To have it: {install_hint(name)}."
         ) from error
-    found: Availability = backend.available()
-    if not found.ok:
-        raise BackendUnavailable(f"backend {name!r} cannot be used here: {found.detail}. {found.hint}")
-    return backend  # type: ignore[no-any-return]
+    return backend
 
 
 def availability(name: str) -> Availability:
-    """Tell whether a backend can be used here, without raising."""
+    """Tell whether a registered backend can be used here, without raising."""
     try:
-        return load(name).available()
-    except (BackendUnavailable, InvalidSpec) as error:
-        return Availability(False, str(error), PLANNED.get(name, ""))
+        return _import(name).available()
+    except BackendUnavailable as error:
+        return Availability(False, str(error), install_hint(name))
 
 
 def enter(name: str | None = None) -> None:

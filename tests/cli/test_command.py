@@ -116,7 +116,8 @@ def test_backends(command) -> None:
     assert [entry["name"] for entry in chosen if entry["default"]] == ["serial"]
     table = command("backends").stdout
     assert "multiprocessing *" in table
-    assert "slurm: it will need pip install 'parallactic[slurm]'\n" in table + "\n"
+    bare = command("backends", env={"PATH": "/nowhere"}).stdout
+    assert "slurm: run this on a login node of SLURM\n" in bare + "\n"
 
 
 def test_flag_versions(here, tmp_path) -> None:

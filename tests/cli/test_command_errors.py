@@ -64,7 +64,6 @@ def _tree(folder: Path) -> dict[str, bytes]:
         (["partition", "sky.ms", "a", "--outputvis", "c"], ["'a' is one word too many"]),
         (["tclean", "sky.ms", "image", "--cell", "3Jy"], ["cell='3Jy'", "'Jy'", "arcsec"]),
         (["tclean", "sky.ms", "image", "--field", "nobody"], ["field='nobody'"]),
-        (["flag", "sky.ms", "--backend", "slurm"], ["slurm", "not part of this release"]),
         (["flag", "sky.ms", "--backend", "seriel"], ["no backend 'seriel'", "did you mean 'serial'"]),
         (["flag", "sky.ms", "--timecutof", "3"], ["--timecutof", "--timecutoff"]),
         (["flg", "sky.ms"], ["'flg'", "'flag'"]),
@@ -116,7 +115,6 @@ antenna = "1"
         (["--set", "vis=other.ms"], ["step 1 'partition', key 'vis'", "no MeasurementSet 'other.ms'"]),
         (["--set", "viss=x"], ["no input 'viss'"]),
         (["--steps", "flagg"], ["no step 'flagg'", "did you mean 'flag'"]),
-        (["--backend", "slurm"], ["slurm", "not part of this release"]),
         (["--output", "file/out"], ["output folder", "cannot be written: Not a directory"]),
     ],
 )

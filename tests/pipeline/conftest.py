@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Unpack
 
 import pytest
+from line_units import copy_line
 
 from inline import Inline
 from parallactic.errors import InvalidSpec
@@ -30,18 +31,12 @@ def inline() -> Executor:
     return Inline()
 
 
-def _copy_line(unit: str) -> str:
-    if unit == "poison":
-        raise ValueError("this line cannot be copied")
-    return unit.upper()
-
-
 @task
 def shout(vis: str, outputvis: str, *, executor: ExecutorLike = None) -> TaskResult:
     """Write a folder whose file has the lines of another in capitals."""
     lines = Path(vis, "lines").read_text().split()
     with using(executor) as ex:
-        loud = run_units(ex, _copy_line, lines, label="shout")
+        loud = run_units(ex, copy_line, lines, label="shout")
     target = Path(outputvis)
     if target.exists():
         raise InvalidSpec(f"outputvis={outputvis!r} exists already.")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import select
 from collections.abc import Callable
 from typing import Any, Protocol
 
-__all__ = ["PollingWatch", "Watch"]
+__all__ = ["PollingWatch", "WakingWatch", "Watch"]
 
 Heard = Callable[[], bool]
 """Reads what there is; returns whether it was more than heartbeats."""
@@ -73,3 +74,25 @@ class PollingWatch:
             if reader is not None:
                 heard |= reader()
         return heard
+
+
+class WakingWatch(PollingWatch):
+    """For a link that is a descriptor too: `soon` ends the wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.readable(self._wake, self._woken)
+
+    def _woken(self) -> bool:
+        os.eventfd_read(self._wake)
+        return True
+
+    def soon(self, function: Callable[[], object]) -> None:
+        """Have `function` called at the next look, which begins now."""
+        super().soon(function)
+        os.eventfd_write(self._wake, 1)
+
+    def close(self) -> None:
+        """Free the descriptor."""
+        os.close(self._wake)

@@ -176,7 +176,7 @@ def _found_backends() -> list[dict[str, Any]]:
 
     chosen = read_configuration().backend or DEFAULT_BACKEND
     found = []
-    for name in sorted({*registry.backends(), *registry.PLANNED}):
+    for name in sorted(registry.backends()):
         state = registry.availability(name)
         entry = {
             "name": name,
@@ -185,8 +185,6 @@ def _found_backends() -> list[dict[str, Any]]:
             "detail": state.detail,
             "hint": state.hint,
         }
-        if name not in registry.backends():
-            entry["detail"], entry["hint"] = "not part of this release", f"it will need {state.hint}"
         if state.ok:
             able = asdict(registry.load(name).capabilities)
             entry["capabilities"] = sorted(key for key, value in able.items() if value)

@@ -117,8 +117,13 @@ def _engine(name: str, workers: int | None) -> Iterator[Check]:
     try:
         kind = registry.backends()[name].load()
     except ImportError as error:
-        hint = registry.PLANNED.get(name, "install what it imports")
-        yield Check("backend", "failure", f"{name} cannot be loaded: {error}", f"{hint}.", fatal=True)
+        yield Check(
+            "backend",
+            "failure",
+            f"{name} cannot be loaded: {error}",
+            f"{registry.install_hint(name)}.",
+            fatal=True,
+        )
         return
     found = kind.available()
     if found.ok:

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from parallactic.wire import auth
 from parallactic.wire.framing import Channel
 
-__all__ = ["ROLE_LOOP", "ROLE_SUPERVISOR", "Hello", "call_client", "receive_hello"]
+__all__ = ["ROLE_AGENT", "ROLE_LOOP", "ROLE_SUPERVISOR", "Hello", "call_client", "introduce", "receive_hello"]
 
-ROLE_SUPERVISOR, ROLE_LOOP = 1, 2
+ROLE_SUPERVISOR, ROLE_LOOP, ROLE_AGENT = 1, 2, 3
 _FORMAT = struct.Struct("<BIII")
 _SECONDS = 30.0
 
@@ -31,6 +31,11 @@ def call_client(address: str, key: bytes, role: int, worker: int, epoch: int) ->
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.settimeout(_SECONDS)
     sock.connect(address)
+    return introduce(sock, key, role, worker, epoch)
+
+
+def introduce(sock: socket.socket, key: bytes, role: int, worker: int, epoch: int) -> Channel:
+    """Authenticate on a socket that is connected, and say who calls."""
     auth.connect(sock, key)
     sock.sendall(_FORMAT.pack(role, worker, epoch, os.getpid()))
     sock.settimeout(None)

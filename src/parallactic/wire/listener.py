@@ -1,4 +1,4 @@
-"""Where the processes of a run connect to: a Unix socket in a private folder."""
+"""Where the processes of a run connect to: a Unix socket in a private folder, or a port of this host."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 class Listener:
     """Accepts connections, authenticates each on a thread of its own, and hands them over.
 
+    A subclass may listen elsewhere than at a Unix socket.
+
     Parameters
     ----------
     key
@@ -44,6 +46,14 @@ class Listener:
     def __init__(self, key: bytes, welcome: Callable[[socket.socket, Hello], None]) -> None:
         self._key = key
         self._welcome = welcome
+        self._socket = self.open()
+        self._lock = threading.Lock()
+        self._guests: set[socket.socket] = set()
+        self._closed = False
+        self._thread = threading.Thread(target=self._accept, name="parallactic-accept", daemon=True)
+
+    def open(self) -> socket.socket:
+        """Make the socket, and bind it."""
         # A socket's path has at most 108 bytes, which a run folder may exceed.
         self._folder = Path(tempfile.mkdtemp(prefix="parallactic-"))
         if len(os.fsencode(self.address)) > _LONGEST_PATH:
@@ -52,11 +62,13 @@ class Listener:
                 f"the name of the temporary folder {tempfile.gettempdir()} is too long for a socket in it; "
                 "set TMPDIR to a folder with a shorter name, on a disk of this host."
             )
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._lock = threading.Lock()
-        self._guests: set[socket.socket] = set()
-        self._closed = False
-        self._thread = threading.Thread(target=self._accept, name="parallactic-accept", daemon=True)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.bind(self.address)
+        return sock
+
+    def remove(self) -> None:
+        """Remove what `open` made, besides the socket."""
+        shutil.rmtree(self._folder)
 
     @property
     def address(self) -> str:
@@ -65,7 +77,6 @@ class Listener:
 
     def start(self) -> None:
         """Begin to listen."""
-        self._socket.bind(self.address)
         self._socket.listen(128)
         start_in_background(self._thread)
 
@@ -87,7 +98,7 @@ class Listener:
             self._socket.shutdown(socket.SHUT_RDWR)
             self._thread.join(timeout=1)
         self._socket.close()
-        shutil.rmtree(self._folder)
+        self.remove()
 
     def _accept(self) -> None:
         while True:
