@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -272,3 +273,49 @@ def test_without_commands_of_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(BackendUnavailable, match=r"sbatch.* not found.*login node"):
         plx.Executor("slurm", workers=1, time="10min")
+
+
+def test_every_setting_reaches_the_job(slurm_lab: SlurmLab, folder: Path) -> None:
+    """As SLURM says, and as the worker sees it."""
+    settings = {
+        "cpus_per_task": 2,
+        "mem": "1GiB",
+        "job_name": "imaging",
+        "partition": "debug",
+        "exclude": "n1,n2",
+        "requeue": True,
+        "exclusive": True,
+        "mail_type": "FAIL",
+        "mail_user": "astronomer@example.org",
+        "extra": "--nice=7\n--comment=parallel",
+        "prologue": "export FROM_PROLOGUE=yes",
+        "prefix": "env FROM_PREFIX=yes",
+        "ulimit": {"n": 512},
+        "environment": {"FROM_SETTINGS": "yes"},
+    }
+    with plx.Executor("slurm", workers=1, time="1:30:00", folder=folder, **settings) as ex:
+        job = job_of(ex, 0)
+        names = ("FROM_PROLOGUE", "FROM_PREFIX", "FROM_SETTINGS", "OMP_NUM_THREADS", "SLURMD_NODENAME")
+        seen = ex.gather([ex.submit(os.getenv, name) for name in names])
+        limit = ex.submit(resource.getrlimit, resource.RLIMIT_NOFILE).result(PATIENCE)
+        told = dict(
+            word.split("=", 1)
+            for word in slurm_lab.run("scontrol", "--oneliner", "show", "job", job).split()
+            if "=" in word
+        )
+    assert seen[:4] == ["yes", "yes", "yes", "2"]
+    assert seen[4] in ("n3", "n4")
+    assert limit[1] == 512
+    wanted = {
+        "JobName": "imaging",
+        "CPUs/Task": "2",
+        "MinMemoryNode": "1G",
+        "TimeLimit": "01:30:00",
+        "Requeue": "1",
+        "OverSubscribe": "NO",
+        "Nice": "7",
+        "Comment": "parallel",
+        "MailUser": "astronomer@example.org",
+        "ExcNodeList": "n[1-2]",
+    }
+    assert {name: told.get(name) for name in wanted} == wanted
