@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from dask_clusters import (
@@ -57,6 +58,8 @@ def test_each_worker_is_a_job_and_none_is_left(
         assert set(numbers) == set(slurm_lab.jobs())
         assert len(set(numbers)) == 2
         assert ex.engine.client.scheduler.address.startswith("tls://")
+        served = ex.status().dashboard.replace("/status", "/health")  # its pages come a second later
+        assert urlopen(served, timeout=PATIENCE).status == 200
         assert sum(ex.map(pow, range(40), [2] * 40)) == sum(n * n for n in range(40))
         shown = slurm_lab.run("scontrol", "show", "job", numbers[0])
         assert "TimeLimit=00:10:00" in shown
@@ -166,6 +169,8 @@ def test_a_killed_client_leaves_no_job(slurm_lab: SlurmLab, jobs: dict[str, obje
     """Neither those that run nor those that wait; none of them outlives its scheduler for a minute."""
     killed_client(jobs)
     until(lambda: no_jobs(slurm_lab), "all jobs are cancelled", 10.0)
+    shared = Path(str(jobs["shared_directory"]))
+    until(lambda: not list(shared.glob(".parallactic-*")), "their certificates are removed", 10.0)
 
 
 def test_resize_changes_the_number_of_jobs(slurm_lab: SlurmLab, jobs: dict[str, object]) -> None:

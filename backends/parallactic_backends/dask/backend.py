@@ -111,7 +111,8 @@ class DaskBackend(SupervisedBackend[DaskWorker]):
     @property
     def max_workers(self) -> int:
         """Number of workers."""
-        return max(self._count, len(self.workers))
+        # On a cluster of others the run may have grown with it.
+        return self._count if self._cluster is not None else max(self._count, len(self.workers))
 
     @property
     def total_cores(self) -> int:

@@ -28,6 +28,8 @@ class Connection:
         How many workers of ours there are to be; None if others decide.
     resources
         What each Dask worker of a cluster of our own offers besides threads.
+    dashboard
+        The address by which the dashboard is served, if that is not the scheduler's.
     clean
         Called at the end.
     """
@@ -37,6 +39,7 @@ class Connection:
     one_host: bool = False
     workers: int | None = None
     resources: Mapping[str, float] = field(default_factory=dict)
+    dashboard: str = ""
     clean: Callable[[], None] | None = None
 
     def close(self, seconds: float) -> None:

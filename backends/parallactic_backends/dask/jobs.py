@@ -104,14 +104,15 @@ class JobCluster(OwnCluster):
             "or choose another cluster."
         )
 
-    def guard(self) -> None:
+    def guard(self, folder: Path | None) -> None:
         """Have all jobs of the run cancelled when this process ends, however that happens.
 
-        A small shell waits for the end of its input, which comes with the end of this process.
+        A small shell waits for the end of its input, which comes with the end of this process. It also
+        removes a temporary folder, with the certificates.
         """
-        script = f"read word; {self.cancel_all()}"
+        script = f'read word; {self.cancel_all()}; [ -z "$3" ] || rm -rf -- "$3"'
         self._guard = subprocess.Popen(
-            ["sh", "-c", script, "sh", self.job_name_of_run, getpass.getuser()],
+            ["sh", "-c", script, "sh", self.job_name_of_run, getpass.getuser(), str(folder or "")],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -131,17 +132,17 @@ class JobCluster(OwnCluster):
             self._disband()
 
     def _disband(self) -> None:
+        # dask-jobqueue leaves the removal of the certificates to the garbage collector.
+        for part in ("ca_file", "cert", "key"):
+            written = self.__dict__.pop(f"_job_{part}", None)
+            if written is not None:
+                written.close()
         if self._guard is not None:
             assert self._guard.stdin is not None
             self._guard.stdin.close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._guard.wait(_ASK_SECONDS)
             self._guard = None
-        # dask-jobqueue leaves the removal of the certificates to the garbage collector.
-        for part in ("ca_file", "cert", "key"):
-            written = self.__dict__.pop(f"_job_{part}", None)
-            if written is not None:
-                written.close()
 
     def comes_back(self, unit: str) -> bool:
         """Tell whether the job has several Dask workers: a nanny starts them again."""

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import logging
 import math
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = ["OwnCluster"]
 _log = logging.getLogger(__name__)
 _WATCH_SECONDS = 2.0
 _MAX_FALSE_STARTS = 3
+_LONGEST_PAUSE = 60.0
 
 
 class OwnCluster(SpecCluster):  # type: ignore[misc]
@@ -46,6 +48,7 @@ class OwnCluster(SpecCluster):  # type: ignore[misc]
     """What starts the processes of this host; it ends with the cluster."""
 
     _false_starts = 0
+    _next_try = 0.0
     _watching: asyncio.Task[None] | None = None
 
     def prepare(self, places: int) -> None:
@@ -154,13 +157,14 @@ class OwnCluster(SpecCluster):  # type: ignore[misc]
                     self._false_starts += 1
                     _log.warning("%s ended before its Dask worker came. %s", name, words)
                 await self._drop(name)
-            if self._false_starts >= _MAX_FALSE_STARTS:
+            if self._false_starts >= _MAX_FALSE_STARTS and not self._joined:
                 self.fail(
                     f"{self._false_starts} times in a row {self.kind} has ended before its Dask worker came. "
                     f"The last one wrote:\n{next(iter(ended.values()), '')}"
                 )
                 return
-            await self._try_to_fill()
+            if time.monotonic() >= self._next_try:
+                await self._try_to_fill()
 
     kind = "a process"
 
@@ -171,8 +175,10 @@ class OwnCluster(SpecCluster):  # type: ignore[misc]
             await self._fill()
         except BackendUnavailable as error:
             self._false_starts += 1
+            # Not too often, where others work.
+            self._next_try = time.monotonic() + min(_LONGEST_PAUSE, 2.0**self._false_starts)
             _log.warning("%s", error)
-            if self._false_starts >= _MAX_FALSE_STARTS:
+            if self._false_starts >= _MAX_FALSE_STARTS and not self._joined:
                 self.fail(str(error))
 
     async def _fill(self) -> None:
@@ -202,6 +208,9 @@ class OwnCluster(SpecCluster):  # type: ignore[misc]
         if process is not None:
             await process.close()
             process.status = Status.closed
+
+    async def _sync_cluster_info(self) -> None:
+        """Tell the scheduler nothing of this cluster, though Dask does so every second: nobody asks."""
 
     async def _close(self) -> None:
         if self._watching is not None:

@@ -353,7 +353,11 @@ class Session:
     def dashboard(self) -> str:
         """Address of the scheduler's dashboard; empty if it has none."""
         services = self.client.scheduler_info().get("services", {})
-        return str(self.client.dashboard_link) if "dashboard" in services else ""
+        if "dashboard" not in services:
+            return ""
+        if self.connection.dashboard:
+            return f"http://{self.connection.dashboard}:{services['dashboard']}/status"
+        return str(self.client.dashboard_link)
 
 
 def _payloads(envelope: Envelope) -> list[Payload]:

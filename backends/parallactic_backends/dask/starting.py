@@ -17,6 +17,8 @@ from parallactic_backends.dask.settings import DaskSettings
 
 __all__ = ["start_jobs", "start_local", "start_ssh"]
 
+_THIS_HOST = "127.0.0.1"
+
 
 def start_local(settings: DaskSettings, context: RunContext) -> Connection:
     """Start Dask workers on this host, one for each worker of ours."""
@@ -29,9 +31,9 @@ def start_local(settings: DaskSettings, context: RunContext) -> Connection:
         nursery,
         LocalCluster,
         nursery,
-        scheduler=_scheduler(settings, context, host="127.0.0.1"),
+        scheduler=_scheduler(settings, context, host=_THIS_HOST),
         worker={
-            "host": "127.0.0.1",
+            "host": _THIS_HOST,
             "protocol": _protocol(context),
             "nthreads": 1,
             "memory_limit": 0,
@@ -130,7 +132,7 @@ def start_jobs(kind: str, settings: DaskSettings, context: RunContext) -> Connec
             **job_options(settings, cores, processes, shared / "logs", scheduler.get("host", "")),
         )
         cluster.job_name_of_run, cluster.logs = job_name, shared / "logs"
-        cluster.guard()
+        cluster.guard(shared if shared != context.run_dir / "dask" else None)
         places = processes * max(1, cores // processes // settings.threads)
         begun = _begin(cluster, places, places, settings, context, clean=clean)
         begun.resources = job_offers(settings, cores, processes)
@@ -194,7 +196,13 @@ def _begin(
         cluster.close()
         raise
     return Connection(
-        client, cluster, one_host=one_host, workers=workers, resources=settings.resources, clean=clean
+        client,
+        cluster,
+        one_host=one_host,
+        workers=workers,
+        resources=settings.resources,
+        dashboard="" if isinstance(settings.dashboard, str) else _THIS_HOST,
+        clean=clean,
     )
 
 
@@ -207,7 +215,7 @@ def _scheduler(settings: DaskSettings, context: RunContext, host: str = "") -> d
         **place,
         "protocol": _protocol(context),
         "dashboard": bool(settings.dashboard),
-        "dashboard_address": settings.dashboard if isinstance(settings.dashboard, str) else "127.0.0.1:0",
+        "dashboard_address": settings.dashboard if isinstance(settings.dashboard, str) else f"{_THIS_HOST}:0",
     }
 
 
