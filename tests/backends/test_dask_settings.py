@@ -90,7 +90,11 @@ done
 exit 0
 """
 QDEL = """#!/bin/sh
-for number; do kill -- "-$(cat "$PBS_DIR/${number%.server}.pid")"; done
+for number; do
+    group=$(cat "$PBS_DIR/${number%.server}.pid")
+    kill -- "-$group" 2> /dev/null || continue
+    setsid sh -c "sleep 1; kill -s KILL -- -$group" > /dev/null 2>&1 < /dev/null &
+done
 """
 
 
@@ -152,8 +156,12 @@ def test_what_pbs_is_sent(pbs: Path, tmp_path: Path) -> None:
     assert not list(shared.iterdir())
 
 
-def _lives(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+def _lives(group: int) -> bool:
+    """Tell whether a job has a process left."""
+    for process in psutil.process_iter():
+        try:
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                return True
+        except (ProcessLookupError, psutil.Error):
+            continue  # gone meanwhile
+    return False
