@@ -29,7 +29,7 @@ PARTS = (
 def test_on_a_cluster_of_others(tmp_path: Path) -> None:
     """Dask workers must have left while the tests ran."""
     require("dask")
-    said = run_contract(tmp_path, [sys.executable, str(BY_HAND)], PARTS, {}, more_than=60)
+    said = run_contract(tmp_path, [sys.executable, str(BY_HAND)], PARTS, {}, more_than=45)
     left = re.search(r"^(\d+) Dask workers have left", said, flags=re.MULTILINE)
     assert left is not None, said[-1000:]
     assert int(left[1]) > 0

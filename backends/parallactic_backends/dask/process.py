@@ -21,7 +21,7 @@ from typing import Any
 
 __all__ = ["main"]
 
-_DASHBOARD_SECONDS = 1.0
+_DASHBOARD_SECONDS = 2.0
 
 
 def main() -> int:
