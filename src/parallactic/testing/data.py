@@ -138,8 +138,8 @@ class DataContract(Contract):
             assert ex.gather(sums, timeout=self.patience) == [600_000.0] * 10
 
         def descriptors() -> list[int]:
-            # An engine may keep connections to its scheduler, as many as it needed at a time.
-            here = arrays.descriptors(connections=False)
+            # An engine with a scheduler may keep connections to it, as many as it needed at a time.
+            here = arrays.descriptors(connections=not ex.capabilities.queues)
             return [here, *ex.target("all").submit(arrays.descriptors).result(self.patience)]
 
         once()
