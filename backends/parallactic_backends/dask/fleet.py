@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter, deque
@@ -26,6 +27,9 @@ _CONNECT_SECONDS = 3.0
 _GREET_SECONDS = 20.0
 _PART_SECONDS = 1.0
 _LOOK_SECONDS = 0.5
+_BEGIN_SECONDS = 15.0
+"""How long after the beginning news of Dask workers are not only heard but asked for."""
+
 _SILENT_SECONDS = 2.0
 """Heartbeats come four times a second."""
 
@@ -109,11 +113,21 @@ class Fleet:
 
         Dask's client tries for a while to find it again.
         """
+        begun = time.monotonic()
         while self._client.status != "closed":
             await asyncio.sleep(_LOOK_SECONDS)
             look()
+            if self._seeking and not self._free and time.monotonic() - begun < _BEGIN_SECONDS:
+                await self._ask_who_is_there()
         if not self._closed:
             self._fail(f"the Dask scheduler at {self._client.scheduler.address} is gone.")
+
+    async def _ask_who_is_there(self) -> None:
+        """Ask for all that have joined: the news of one may have passed before anybody listened."""
+        with contextlib.suppress(OSError):  # a scheduler that is gone is noticed by its client
+            for _, event in await self._client.scheduler.events(topic=self._name):
+                if "joined" in event:
+                    self.joined(event)
 
     def silent(self) -> set[str]:
         """Return the Dask workers from which nothing has come for a while, though connected."""
@@ -135,7 +149,7 @@ class Fleet:
 
     def joined(self, event: dict[str, Any]) -> None:
         """Learn of a Dask worker and its places."""
-        if self._closed or event["joined"] in self._known:
+        if self._closed or event["joined"] in self._known or event["joined"] in self._departed:
             return
         self._known[event["joined"]] = event
         for slot in range(event["slots"]):
@@ -207,7 +221,14 @@ class Fleet:
         """Run something beside, until it ends or the fleet is closed."""
         chore = self._loop.create_task(work)
         self._chores.add(chore)
-        chore.add_done_callback(self._chores.discard)
+        chore.add_done_callback(self._ended)
+
+    def _ended(self, chore: asyncio.Task[None]) -> None:
+        self._chores.discard(chore)
+        error = None if chore.cancelled() else chore.exception()
+        if error is not None and not self._closed:
+            # Whatever it is, nobody may wait for what it was to bring.
+            self._fail(f"the connection to Dask has failed: {error!r}")
 
     async def _serve(self, worker: DaskWorker, berth: Berth) -> None:
         """Connect a worker with its place, and bring it what comes from there until that ends."""
