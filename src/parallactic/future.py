@@ -71,7 +71,8 @@ class Future(concurrent.futures.Future[Any]):
         if self.cancelled():
             return True
         if super().cancel():
-            self._hooks.cancelled(self, force=False)
+            # It may be about to begin, or have begun without this process knowing yet.
+            self._hooks.cancelled(self, force=force)
             return True
         if force and self._end_cancelled():
             self._hooks.cancelled(self, force=True)

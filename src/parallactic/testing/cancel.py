@@ -109,6 +109,20 @@ class CancelContract(Contract):
         until(lambda: worker_status(ex, 0).epoch == 1, self.patience, "the worker is replaced")
         assert ex.target(0).submit(tasks.where).result(self.patience)[:2] == (0, 1)
 
+    def test_cancel_by_force_stops_what_just_begins(self, start: Start, tmp_path: Path) -> None:
+        """Also before the client knows that it has begun: no worker is left with it."""
+        ex = start()
+        for number in range(4):
+            future = go(ex, tasks.spin, str(tmp_path / f"started-{number}"))
+            pid_in(tmp_path / f"started-{number}", self.patience)
+            assert future.cancel(force=True)
+            busy = [worker.task for worker in ex.status().workers if worker.task]
+            until(
+                lambda: not any(worker.task for worker in ex.status().workers),
+                self.patience,
+                f"no worker runs what was cancelled: {busy}",
+            )
+
     def test_cancel_by_force_wakes_those_who_wait(self, start: Start, tmp_path: Path) -> None:
         """A thread that waits in `result` gets CancelledError."""
         ex = start()
