@@ -269,6 +269,18 @@ def test_a_prologue_that_fails_is_quoted(slurm_lab: SlurmLab, folder: Path) -> N
         ex.submit(abs, 1).result(60.0)
 
 
+def test_another_version_on_the_nodes_ends_the_run(
+    slurm_lab: SlurmLab, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plx, "__version__", "0.0.1")
+    with (
+        pytest.raises(BackendUnavailable, match=r"here 0\.0\.1"),
+        plx.Executor("slurm", workers=1, time="10min", folder=folder) as ex,
+    ):
+        ex.submit(abs, 1).result(PATIENCE)
+    assert slurm_lab.jobs() == {}
+
+
 def test_without_commands_of_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(BackendUnavailable, match=r"sbatch.* not found.*login node"):

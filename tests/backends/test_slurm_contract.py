@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from inner_contract import run_contract
 
 from slurm_lab import SlurmLab
 
-CONTRACT = Path(__file__).parents[1] / "contract"
 PARTS = (
     "test_order.py",
     "test_state.py",
@@ -25,29 +22,11 @@ python tests/slurm_lab.py --cpus 8 -- python -m pytest tests/contract"""
 
 @pytest.mark.slow
 def test_on_pilots(slurm_lab: SlurmLab, tmp_path: Path) -> None:
-    """No test may fail or be skipped."""
-    clean = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PARALLACTIC_", "PYTEST_"))
-    }
-    own = {
+    """No test may fail or be skipped, and no job be left."""
+    variables = {
         "PARALLACTIC_TEST_BACKENDS": "slurm",
         "PARALLACTIC_SLURM__TIME": "30min",
         "PARALLACTIC_SLURM__FOLDER": str(tmp_path / "shared"),
-        "NO_COLOR": "1",
     }
-    words = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--basetemp={tmp_path}/tests"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *words, *(str(CONTRACT / part) for part in PARTS)],
-        cwd=CONTRACT.parents[1],
-        env=clean | own,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
-    passed = re.search(r"^(\d+) passed in ", done.stdout, flags=re.MULTILINE)
-    assert passed is not None, done.stdout[-1000:]
-    assert int(passed[1]) > 40
+    run_contract(tmp_path, [sys.executable], PARTS, variables, more_than=40)
     assert slurm_lab.jobs() == {}

@@ -46,12 +46,6 @@ class SlurmBackend(SupervisedBackend[SlurmWorker]):
             )
         if settings.workers is None:
             raise InvalidSpec("backend 'slurm' needs the number of its workers, such as workers=4.")
-        missing = missing_commands()
-        if missing:
-            raise BackendUnavailable(
-                f"{', '.join(missing)} not found: is this host a login node of a SLURM cluster, "
-                "and are SLURM's commands on the PATH?"
-            )
         raise_open_file_limit()
         self.plane = SharedMemoryPlane()
         self._address = own_address(settings.interface)

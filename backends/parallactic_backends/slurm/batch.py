@@ -14,12 +14,13 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from parallactic.errors import SubmitError
 from parallactic_backends.slurm.pilot import Meeting, be_pilot
 from parallactic_backends.slurm.settings import SlurmSettings
+from parallactic_backends.slurm.states import QueueAway, is_away
 
 __all__ = ["Batch"]
 
 _DIRECT = ("account", "partition", "qos", "cpus_per_task", "gres", "constraint", "exclude", "nodelist",
            "mail_type", "mail_user")  # fmt: skip
-_ADDED = ("reservation", "distribution", "threads_per_core")
+_ADDED = ("reservation", "threads_per_core")
 
 
 class Batch:
@@ -51,6 +52,8 @@ class Batch:
 
         Raises
         ------
+        QueueAway
+            If the controller does not answer.
         SubmitError
             If sbatch refuses; with its words.
         """
@@ -61,6 +64,8 @@ class Batch:
                 with self._executor.batch():
                     jobs = [self._executor.submit(be_pilot, meeting, *worker) for worker in workers]
         except (FailedJobError, FailedSubmissionError) as error:
+            if is_away(str(error)):
+                raise QueueAway(_words(error)) from error
             raise SubmitError(f"sbatch refused the jobs: {_words(error)}") from error
         return [(job.job_id, Path(job.paths.stderr)) for job in jobs]
 

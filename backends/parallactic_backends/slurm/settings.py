@@ -39,9 +39,6 @@ class SlurmSettings(Settings):
     exclude: str | None = Field(default=None, description="Nodes not to use, such as n[1-3].")
     nodelist: str | None = Field(default=None, description="Nodes to use.")
     exclusive: bool = Field(default=False, description="Share no node with other jobs.")
-    distribution: str | None = Field(
-        default=None, description="How tasks spread over nodes: block, cyclic, plane=SIZE and so on."
-    )
     cpu_bind: str | None = Field(default=None, description="How srun binds tasks to CPUs, such as cores.")
     threads_per_core: int | None = Field(default=None, ge=1, description="Hardware threads used of a core.")
     requeue: bool = Field(default=False, description="Let SLURM put a preempted job into the queue again.")

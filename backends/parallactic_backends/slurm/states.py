@@ -12,7 +12,7 @@ from pathlib import Path
 
 from parallactic.errors import LossCause, SubmitError
 
-__all__ = ["Job", "QueueAway", "cancel", "explain", "largest_memory", "look", "missing_commands"]
+__all__ = ["Job", "QueueAway", "cancel", "explain", "is_away", "largest_memory", "look", "missing_commands"]
 
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo", "srun")
 _SECONDS = 60.0
@@ -36,8 +36,7 @@ class QueueAway(Exception):
 
 
 _HOPELESS = ("PartitionConfig", "PartitionNodeLimit", "PartitionTimeLimit", "BadConstraints",
-             "AccountNotAllowed", "InvalidAccount", "InvalidQOS", "QOSNotAllowed",
-             "JobHeldAdmin", "DependencyNeverSatisfied")  # fmt: skip
+             "AccountNotAllowed", "InvalidAccount", "InvalidQOS", "QOSNotAllowed")  # fmt: skip
 """Reasons to wait that do not go away by themselves."""
 
 
@@ -76,6 +75,11 @@ class Job:
     def is_hopeless(self) -> bool:
         """Whether it waits for what will not come."""
         return self.state == "PENDING" and self.reason in _HOPELESS
+
+
+def is_away(text: str) -> bool:
+    """Tell whether a command of SLURM says that the controller does not answer."""
+    return any(sign in text for sign in _AWAY)
 
 
 def missing_commands() -> list[str]:
@@ -202,7 +206,7 @@ def _run(*command: str) -> str:
         raise SubmitError(f"{command[0]} cannot be run: {error}.") from error
     if done.returncode != 0:
         text = (done.stderr or done.stdout).strip()
-        if any(sign in text for sign in _AWAY):
+        if is_away(text):
             raise QueueAway(text)
         raise SubmitError(f"{' '.join(command)} failed: {text}")
     return done.stdout

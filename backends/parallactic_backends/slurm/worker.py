@@ -8,7 +8,7 @@ import select
 import time
 from collections.abc import Mapping
 
-from parallactic.backend import Emit, RunContext
+from parallactic.backend import Broken, Emit, RunContext
 from parallactic.errors import BackendUnavailable, LossCause
 from parallactic.worker.namespace import hostname
 from parallactic_backends.relay.hello import Hello, check_versions
@@ -78,6 +78,9 @@ class SlurmWorker(RelayedWorker):
         if self._stream is not None or self.stopping:
             stream.close()
             return
+        if self.control is not None or self.data is not None:
+            # SLURM began the job again before it was seen to have ended.
+            self.both_ended("preempted", f"worker {self.number}: its job was begun again by SLURM.", "")
         self._stream = stream
         self._yard.connected(self.number)
         self.emit.watch(stream.channel, self._read)
@@ -106,7 +109,9 @@ class SlurmWorker(RelayedWorker):
         try:
             check_versions(hello)
         except BackendUnavailable as error:
-            self.both_ended("exit", str(error), "")
+            # Every further job would be of the same kind.
+            self._hang_up()
+            self.emit(Broken(str(error)))
             return []
         self._host, self.link, self._is_local = hello.host, stream, hello.opens_here()
         self.start_supervisor()

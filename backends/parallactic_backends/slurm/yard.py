@@ -154,7 +154,8 @@ class Yard:
         next_look = time.monotonic() + self._poll
         while True:
             close = any(pilot.hung_up for pilot in self._pilots.values())
-            wait = _GATHER_SECONDS if self._asked else _CLOSE_LOOK_SECONDS if close else self._poll
+            soon = self._asked and not self._away_since
+            wait = _GATHER_SECONDS if soon else _CLOSE_LOOK_SECONDS if close else self._poll
             try:
                 order = self._orders.get(timeout=max(0.0, min(wait, next_look - time.monotonic())))
             except queue.Empty:
@@ -172,6 +173,10 @@ class Yard:
         asked, self._asked = self._asked, []
         try:
             jobs = self._batch.submit(self._meeting, [(pilot.holder.number, pilot.epoch) for pilot in asked])
+        except QueueAway as error:
+            self._is_away(error)
+            self._asked = asked + self._asked
+            return
         except SubmitError as error:
             self._fail(str(error))
             return
@@ -185,9 +190,7 @@ class Yard:
         try:
             known = look(pilot.job for pilot in self._pilots.values())
         except QueueAway as error:
-            if not self._away_since:
-                self._away_since = time.monotonic()
-                _log.warning("SLURM's controller does not answer; waiting for it: %s", error)
+            self._is_away(error)
             return
         except SubmitError as error:
             _log.warning("%s", error)
@@ -197,6 +200,11 @@ class Yard:
             self._away_since = 0.0
         for pilot in list(self._pilots.values()):
             self._judge(pilot, known[pilot.job])
+
+    def _is_away(self, error: QueueAway) -> None:
+        if not self._away_since:
+            self._away_since = time.monotonic()
+            _log.warning("SLURM's controller does not answer; waiting for it: %s", error)
 
     def _judge(self, pilot: _Pilot, job: Job) -> None:
         if job.is_hopeless:
